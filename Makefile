@@ -1,0 +1,53 @@
+# One command for everything. `make help` lists them; `make setup` is run by whatever needs it.
+
+PYTHON ?= python3
+SEEDS  ?= 10000
+PYTEST_ARGS ?=
+
+VENV  := .venv
+BIN   := $(VENV)/bin
+STAMP := $(VENV)/.stamp
+LINTED = src tests tools $(wildcard bench ifarm)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup demo test test-all bench simulate lint format docs
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+setup: $(STAMP) ## build .venv from uv.lock (needs Python 3.11+ and pip, nothing else)
+
+$(STAMP): pyproject.toml uv.lock tools/bootstrap.py $(wildcard */pyproject.toml)
+	$(PYTHON) tools/bootstrap.py $(VENV)
+	@touch $@
+
+demo: $(STAMP) ## fail over and come home on two real servers of this machine, explained step by step
+	$(BIN)/understudy demo
+
+test: $(STAMP) ## run all tests but the slow ones
+	$(BIN)/pytest -m "not slow" $(PYTEST_ARGS)
+
+test-all: $(STAMP) ## run all tests
+	$(BIN)/pytest $(PYTEST_ARGS)
+
+bench: $(STAMP) ## measure: every bench/*.py, one after another
+	@set -e; for file in $(sort $(filter-out bench/_% bench/conftest.py,$(wildcard bench/*.py))); do \
+	  echo "== $$file"; $(BIN)/python $$file; done
+
+simulate: $(STAMP) ## random fault schedules against the promises (SEEDS=10000)
+	$(BIN)/pytest tests/simulation -m "" --seeds=$(SEEDS) --timeout=0 $(PYTEST_ARGS)
+
+lint: $(STAMP) ## check format, style, types and the direction of imports
+	$(BIN)/ruff format --check $(LINTED)
+	$(BIN)/ruff check $(LINTED)
+	$(BIN)/mypy --strict src/understudy
+	$(BIN)/lint-imports
+	$(BIN)/python tools/check_repository.py
+
+format: $(STAMP) ## rewrite the code in the house format, fix what can be fixed safely
+	$(BIN)/ruff format $(LINTED)
+	$(BIN)/ruff check --fix $(LINTED)
+
+docs: $(STAMP) ## build the documentation into build/site
+	$(BIN)/mkdocs build --strict
