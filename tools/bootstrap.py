@@ -27,7 +27,12 @@ def create(venv: Path) -> None:
     """Create `venv` with pip in it, also where the system's Python came without `ensurepip` (Debian)."""
     if (venv / "bin" / "python").exists():
         return
-    if subprocess.run([sys.executable, "-c", "import ensurepip"], capture_output=True, check=False).returncode == 0:
+    if (
+        subprocess.run(
+            [sys.executable, "-c", "import ensurepip"], capture_output=True, check=False
+        ).returncode
+        == 0
+    ):
         run(sys.executable, "-m", "venv", venv)
     else:
         run(sys.executable, "-m", "venv", "--without-pip", venv)
