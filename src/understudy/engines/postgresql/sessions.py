@@ -1,0 +1,268 @@
+"""Control connections to PostgreSQL: bounded in time, never waiting for a server that hangs.
+
+Three things make them different from ordinary ones. They do not wait for a synchronous standby and may write
+on a fenced node (both set in the startup packet, so no statement can run before). And they are left by
+shutting the socket down, never by a cancel request: a cancel opens a second connection to the same server,
+which is just what a frozen server does not answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.pq import TransactionStatus
+from psycopg.rows import TupleRow
+
+from understudy.errors import EngineError, StaleEpoch, Unreachable
+from understudy.model import Cluster
+
+# Keep at most this many unused connections per node: a step uses one, a guarded statement two.
+_KEPT = 3
+
+# SQLSTATE classes and codes that say nothing about the statement: the server or the way to it is gone.
+_LOST = ("08", "57P01", "57P02", "57P03", "57P05")
+
+# A refused login has no SQLSTATE in libpq, only text. These are refusals that waiting does not mend.
+_REFUSED = (
+    "password authentication failed",
+    "no password supplied",
+    "does not exist",
+    "no pg_hba.conf entry",
+    "permission denied for database",
+    "is not permitted to log in",
+    "authentication failed",
+    "not currently accepting connections",
+    "invalid value for parameter",
+)
+
+
+class ControlConnection(AsyncConnection[TupleRow]):
+    """An autocommit connection whose socket can be shut down at any moment with `sever`."""
+
+    _handle: socket.socket | None = None
+    statement_limit: float = 0.0
+    severed: bool = False
+
+    def arm(self) -> None:
+        """Keep a duplicate of the socket, so that it can be shut down while libpq is using it."""
+        self._handle = socket.socket(fileno=os.dup(self.fileno()))
+
+    def sever(self) -> None:
+        """Shut the socket down: whatever is pending on it fails at once. The server is not asked."""
+        self.severed = True
+        if self._handle is not None:
+            with suppress(OSError):
+                self._handle.shutdown(socket.SHUT_RDWR)
+
+    async def cancel_safe(self, *, timeout: float = 0.0) -> None:  # noqa: ASYNC109 (psycopg's signature)
+        """What psycopg calls when the task that waits is cancelled: leave at once instead of asking."""
+        del timeout
+        self.sever()
+
+    async def close(self) -> None:
+        """Close the connection and the duplicate of its socket."""
+        await super().close()
+        if self._handle is not None:
+            self._handle.close()
+            self._handle = None
+
+    @property
+    def usable(self) -> bool:
+        """Open, idle, and nothing has arrived on it unasked (the end of the stream, a FATAL)."""
+        if self.closed or self.severed or self.pgconn.transaction_status != TransactionStatus.IDLE:
+            return False
+        readable, _, _ = select.select([self.fileno()], [], [], 0)
+        return not readable
+
+
+def masked(text: str, cluster: Cluster) -> str:
+    """``text`` without any password of the cluster's DSNs, in one line."""
+    for node in cluster.nodes:
+        for dsn in (node.dsn, node.admin_dsn, node.replication_dsn):
+            password = _parameters(dsn).get("password")
+            if password:
+                text = text.replace(str(password), "***")
+    return " ".join(text.split())
+
+
+def _parameters(dsn: str) -> dict[str, Any]:
+    """The DSN in parts; nothing where it cannot be parsed (connecting then says so)."""
+    with suppress(psycopg.ProgrammingError):
+        return dict(conninfo_to_dict(dsn))
+    return {}
+
+
+def translate(error: psycopg.Error, node: str, doing: str, cluster: Cluster) -> EngineError:
+    """The project's error for a driver error: `Unreachable` where the connection is the trouble.
+
+    ``doing`` completes "could not ...". The text names the node and the SQLSTATE and holds no password.
+    """
+    text = masked(str(error), cluster)
+    state = error.sqlstate
+    if state is None and isinstance(error, psycopg.OperationalError):
+        if any(refusal in text for refusal in _REFUSED):
+            return EngineError(
+                f"{node}: the server answered and refused the login: {text}; correct the DSN of this node"
+                " (user, password, database) or the server's pg_hba.conf"
+            )
+        return Unreachable(f"{node}: could not {doing}: {text}")
+    if state is not None and state.startswith(_LOST):
+        return Unreachable(f"{node}: could not {doing}: {text} (SQLSTATE {state})")
+    return EngineError(f"{node}: could not {doing}: {text} (SQLSTATE {state}){_next_step(state)}")
+
+
+def _next_step(state: str | None) -> str:
+    """What to do about a refusal, where the SQLSTATE says enough."""
+    if state in {"42P01", "3F000"}:
+        return "; run `understudy setup` first"
+    if state == "42501":
+        return "; `understudy check` lists the exact GRANT"
+    if state == "55P03":
+        return "; something else holds a lock: look at pg_locks, the step is tried again"
+    return "; `understudy check` may name the cause, the step may be tried again"
+
+
+async def connect(
+    cluster: Cluster, node: str, dsn: str, application: str, *, within: float, statement: float
+) -> ControlConnection:
+    """Open a control connection ``within`` seconds; statements end after ``statement`` seconds.
+
+    Raises `Unreachable`, or `EngineError` where the server refuses the login.
+    """
+    parameters = _parameters(dsn)
+    settings = {
+        "default_transaction_read_only": "off",
+        "synchronous_commit": "local",
+        "statement_timeout": int(statement * 1000),
+        "lock_timeout": int(cluster.policy.step_timeout * 500),
+        "idle_in_transaction_session_timeout": int(cluster.policy.step_timeout * 1000),
+        "search_path": "pg_catalog",
+        "timezone": "UTC",
+        "datestyle": "ISO",
+        "client_min_messages": "warning",
+    }
+    options = " ".join(f"-c {name}={value}" for name, value in settings.items())
+    given = parameters.get("options")
+    parameters |= {
+        "options": f"{given} {options}" if given else options,
+        "application_name": f"understudy/{cluster.name}/{application}",
+        "client_encoding": "UTF8",
+        "keepalives_idle": 5,
+        "keepalives_interval": 2,
+        "keepalives_count": 3,
+    }
+    try:
+        # asyncio's own bound: libpq's connect_timeout counts per address and has a floor of two seconds.
+        async with asyncio.timeout(within):
+            connection = await ControlConnection.connect(make_conninfo("", **parameters), autocommit=True)
+    except TimeoutError:
+        raise Unreachable(f"{node}: no answer within {within:g} s while connecting") from None
+    except psycopg.Error as error:
+        raise translate(error, node, "connect", cluster) from None
+    connection.arm()
+    connection.statement_limit = statement
+    return connection
+
+
+class Sessions:
+    """The control connections of one process to the nodes of one cluster.
+
+    Args:
+        cluster: whose nodes.
+        application: last part of the application_name, ``understudy/<cluster>/<application>``.
+    """
+
+    def __init__(self, cluster: Cluster, *, application: str = "agent") -> None:
+        self.cluster = cluster
+        self._application = application
+        self._idle: dict[str, list[ControlConnection]] = {node.name: [] for node in cluster.nodes}
+
+    @asynccontextmanager
+    async def control(  # asyncio.timeout would cancel, and psycopg would then ask the server: see above
+        self,
+        node: str,
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109
+        doing: str = "run a control statement",
+    ) -> AsyncIterator[ControlConnection]:
+        """An autocommit control connection, for at most ``timeout`` seconds (default: policy.step_timeout).
+
+        After that its socket is shut down, whatever is pending. Raises `Unreachable` and `EngineError` in
+        place of driver errors; ``doing`` completes "could not ..." in their text.
+        """
+        loop = asyncio.get_running_loop()
+        limit = self.cluster.policy.step_timeout if timeout is None else timeout
+        end = loop.time() + limit
+        connection = self._reuse(node)
+        if connection is None:
+            bound = min(self.cluster.policy.connect_timeout, limit)
+            dsn = self.cluster.node(node).admin_dsn
+            connection = await connect(
+                self.cluster, node, dsn, self._application, within=bound, statement=limit
+            )
+        timer = loop.call_at(end, connection.sever)
+        try:
+            if connection.statement_limit != limit:
+                await connection.execute(f"SET statement_timeout = {int(limit * 1000)}")
+                connection.statement_limit = limit
+            yield connection
+        except psycopg.Error as error:
+            if connection.severed:
+                raise Unreachable(f"{node}: could not {doing}: no answer within {limit:g} s") from None
+            raise translate(error, node, doing, self.cluster) from error
+        finally:
+            timer.cancel()
+            await self._give_back(node, connection)
+
+    @asynccontextmanager
+    async def guarded(
+        self, node: str, epoch: int, *, doing: str = "run a control statement"
+    ) -> AsyncIterator[ControlConnection]:
+        """A control connection outside any transaction while another one holds the fence row.
+
+        For statements that refuse to run in a transaction (ALTER SYSTEM, ...): nobody can raise the epoch
+        between the check and the statement. Raises `StaleEpoch` where the node has seen a newer one.
+        """
+        async with self.control(node, doing=doing) as lock, lock.transaction():
+            await require_epoch(lock, epoch)
+            async with self.control(node, doing=doing) as connection:
+                yield connection
+
+    def _reuse(self, node: str) -> ControlConnection | None:
+        kept = self._idle[node]
+        while kept:
+            connection = kept.pop()
+            if connection.usable:
+                return connection
+            connection.sever()
+            connection.pgconn.finish()
+        return None
+
+    async def _give_back(self, node: str, connection: ControlConnection) -> None:
+        if connection.usable and len(self._idle[node]) < _KEPT:
+            self._idle[node].append(connection)
+        else:
+            await connection.close()
+
+    async def close(self) -> None:
+        """Close the unused connections; those in use are closed when they are given back."""
+        for kept in self._idle.values():
+            while kept:
+                await kept.pop().close()
+
+
+async def require_epoch(connection: AsyncConnection[TupleRow], epoch: int) -> None:
+    """Lock the fence row for the rest of the transaction; raise `StaleEpoch` if it holds a newer epoch."""
+    cursor = await connection.execute("SELECT epoch FROM understudy.fence FOR UPDATE")
+    row = await cursor.fetchone()
+    if row is not None and row[0] > epoch:
+        raise StaleEpoch(f"the node has seen epoch {row[0]}, this caller has {epoch}: it was superseded")
