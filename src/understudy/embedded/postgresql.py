@@ -148,10 +148,11 @@ class EmbeddedPostgreSQL:
 
     def dsn(self, user: str = SUPERUSER, dbname: str = "postgres", password: str | None = None) -> str:
         """A libpq URI. The superuser's password is filled in; anybody else's is left out where it is None."""
+        port = self.port
         if password is None and user == SUPERUSER:
-            password = self._password()
+            password = (self.folder / "password").read_text()
         secret = f":{quote(password, safe='')}" if password is not None else ""
-        return f"postgresql://{quote(user, safe='')}{secret}@{HOST}:{self.port}/{quote(dbname, safe='')}"
+        return f"postgresql://{quote(user, safe='')}{secret}@{HOST}:{port}/{quote(dbname, safe='')}"
 
     # Its life
 
@@ -180,6 +181,7 @@ class EmbeddedPostgreSQL:
             raise self._error(
                 "no process of an earlier run", f"{sorted(left)} still running", "Call kill() first."
             )
+        self._forget_dead()
         log_start = self.log.stat().st_size if self.log.exists() else 0
         self._process = self._launch()
         try:
@@ -241,8 +243,7 @@ class EmbeddedPostgreSQL:
         if not self.folder.exists():
             return
         self._record()  # raises unless this is the folder of a server
-        if len(written := self._pid_file()) > 6:  # left by a kill; line 7: key and id of its shared memory
-            processes.remove_shared_memory(int(written[6].split()[1]))
+        self._forget_dead()
         shutil.rmtree(self.folder)
 
     def prepare(self, database: str, *, admin: str = "understudy", app: str = "app", password: str) -> None:
@@ -297,9 +298,6 @@ class EmbeddedPostgreSQL:
             )
         port = self._wanted_port or known.get("port") or free_port()
         path.write_text(json.dumps({"port": port, "major": self.major}) + "\n")
-
-    def _password(self) -> str:
-        return (self.folder / "password").read_text()
 
     def _initialise(self) -> None:
         """Run initdb in a folder of its own that becomes `data` when all went well."""
@@ -373,6 +371,16 @@ class EmbeddedPostgreSQL:
             return (self.data / "postmaster.pid").read_text().splitlines()
         except FileNotFoundError:
             return []
+
+    def _forget_dead(self) -> None:
+        """Remove the lock file and the shared memory of a killed server, none of whose processes is left.
+
+        PostgreSQL does so itself unless it takes the old process id for a living postmaster: a zombie whose parent
+        does not look, or another process that has been given the same number.
+        """
+        if len(written := self._pid_file()) > 6:
+            processes.remove_shared_memory(int(written[6].split()[1]))
+        (self.data / "postmaster.pid").unlink(missing_ok=True)
 
     def _reap(self) -> None:
         if self._process is not None:
