@@ -1,0 +1,1 @@
+"""One process per host: probes, decides, acts, renews the lease."""

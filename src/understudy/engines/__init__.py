@@ -1,0 +1,1 @@
+"""What differs per database. `base.py` is the contract; one folder per engine beneath."""

@@ -1,0 +1,69 @@
+"""The witness: where the decision lives. A register changed by compare-and-set, and its history."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from understudy.model import ClusterState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One line of history: what was seen, by whom, which rule fired, how long it took.
+
+    ``took`` is seconds (None where nothing was timed); ``detail`` holds JSON-able facts.
+    """
+
+    id: int
+    wall: float
+    cluster: str
+    agent: str
+    epoch: int
+    kind: str
+    message: str
+    took: float | None
+    detail: dict[str, object]
+
+
+class Witness(Protocol):
+    """A small compare-and-set register per cluster. Every method raises `WitnessError` when it cannot answer."""
+
+    def read(self, cluster: str) -> ClusterState | None:
+        """The present state, or None before `setup`."""
+
+    def write(self, state: ClusterState, *, expected: int) -> ClusterState:
+        """Replace version ``expected`` (0: none yet) by this state. Returns it with its new version.
+
+        Durable when this returns. Raises `StaleVersion` if another version is there.
+        """
+
+    def take_agent(self, cluster: str, agent: str, now: float, takeover: float) -> tuple[bool, str, float]:
+        """Become or stay the acting agent. ``now`` is boot time (seconds, CLOCK_BOOTTIME).
+
+        Another agent is replaced only once it has been silent for ``takeover`` seconds. Returns (acting?,
+        id of the acting agent, seconds since it was last heard).
+        """
+
+    def release_agent(self, cluster: str, agent: str) -> None:
+        """Stop being the acting agent, if one is."""
+
+    def log(
+        self,
+        cluster: str,
+        *,
+        agent: str,
+        epoch: int,
+        kind: str,
+        message: str,
+        took: float | None = None,
+        detail: dict[str, object] | None = None,
+    ) -> None:
+        """Add one line of history."""
+
+    def events(self, cluster: str, *, limit: int, after: int = 0) -> Sequence[Event]:
+        """The newest ``limit`` events with id > ``after``, oldest first."""
+
+    def close(self) -> None:
+        """Release the file or connection."""

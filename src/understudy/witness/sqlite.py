@@ -1,0 +1,169 @@
+"""The witness of one host: a SQLite file in WAL mode, durable at every write.
+
+Sources: SQLite "Write-Ahead Logging" and PRAGMA synchronous (FULL in WAL mode syncs the log at each commit).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from understudy.errors import StaleVersion, WitnessError
+from understudy.model import ClusterState
+from understudy.witness.base import Event
+from understudy.witness.codec import decode, encode
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS state (cluster TEXT PRIMARY KEY, version INTEGER NOT NULL, record TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS agent (cluster TEXT PRIMARY KEY, id TEXT NOT NULL, heard REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS event (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, wall REAL NOT NULL, cluster TEXT NOT NULL, agent TEXT NOT NULL,
+    epoch INTEGER NOT NULL, kind TEXT NOT NULL, message TEXT NOT NULL, took REAL, detail TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS event_cluster ON event (cluster, id);
+"""
+_BUSY_SECONDS = 2.0
+_EVENTS_KEPT = 100_000
+
+
+class SqliteWitness:
+    """Implements `understudy.witness.base.Witness` on a local file. Safe to use from several threads.
+
+    Args:
+        path: the file; it and its folder are made when missing, unless ``create`` is False.
+
+    Raises:
+        WitnessError: the file cannot be opened, is no database, or the disk is full.
+    """
+
+    def __init__(self, path: Path, *, create: bool = True) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        with self._errors("open"):
+            if create:
+                path.parent.mkdir(parents=True, exist_ok=True, mode=0o770)
+            mode = "rwc" if create else "rw"
+            self._db = sqlite3.connect(
+                f"file:{path}?mode={mode}",
+                uri=True,
+                timeout=_BUSY_SECONDS,
+                isolation_level=None,
+                check_same_thread=False,
+            )
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = FULL")
+            if create:
+                self._db.executescript(_SCHEMA)
+
+    @contextlib.contextmanager
+    def _errors(self, doing: str) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            raise WitnessError(
+                f"witness {self.path}: could not {doing}: {error}; "
+                "check that the folder exists, is writable for this user, and that its disk is not full"
+            ) from error
+
+    @contextlib.contextmanager
+    def _transaction(self, doing: str) -> Iterator[sqlite3.Connection]:
+        """One immediate transaction: the write lock is taken at its start, so a read inside it is current."""
+        with self._errors(doing), self._lock:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+    def read(self, cluster: str) -> ClusterState | None:
+        with self._errors("read"), self._lock:
+            row = self._db.execute(
+                "SELECT record, version FROM state WHERE cluster = ?", (cluster,)
+            ).fetchone()
+        return None if row is None else replace(decode(row[0]), version=row[1])
+
+    def write(self, state: ClusterState, *, expected: int) -> ClusterState:
+        following = replace(state, version=expected + 1)
+        with self._transaction("write") as db:
+            row = db.execute("SELECT version FROM state WHERE cluster = ?", (state.cluster,)).fetchone()
+            found = row[0] if row is not None else 0
+            if found != expected:
+                raise StaleVersion(f"cluster {state.cluster}: expected version {expected}, found {found}")
+            db.execute(
+                "INSERT INTO state (cluster, version, record) VALUES (?, ?, ?) ON CONFLICT (cluster) "
+                "DO UPDATE SET version = excluded.version, record = excluded.record",
+                (state.cluster, following.version, encode(following)),
+            )
+        return following
+
+    def take_agent(self, cluster: str, agent: str, now: float, takeover: float) -> tuple[bool, str, float]:
+        with self._transaction("take the agent's place") as db:
+            row = db.execute("SELECT id, heard FROM agent WHERE cluster = ?", (cluster,)).fetchone()
+            # A time ahead of this host's boot clock was written before a reboot: that agent is gone.
+            silent = now - row[1] if row is not None and row[1] <= now else float("inf")
+            if row is not None and row[0] != agent and silent < takeover:
+                return False, str(row[0]), silent
+            db.execute(
+                "INSERT INTO agent (cluster, id, heard) VALUES (?, ?, ?) ON CONFLICT (cluster) "
+                "DO UPDATE SET id = excluded.id, heard = excluded.heard",
+                (cluster, agent, now),
+            )
+        return True, agent, 0.0
+
+    def release_agent(self, cluster: str, agent: str) -> None:
+        with self._transaction("release the agent's place") as db:
+            db.execute("DELETE FROM agent WHERE cluster = ? AND id = ?", (cluster, agent))
+
+    def log(
+        self,
+        cluster: str,
+        *,
+        agent: str,
+        epoch: int,
+        kind: str,
+        message: str,
+        took: float | None = None,
+        detail: dict[str, object] | None = None,
+    ) -> None:
+        with self._transaction("log") as db:
+            at = time.time()
+            row = (at, cluster, agent, epoch, kind, message, took, json.dumps(detail or {}))
+            cursor = db.execute(
+                "INSERT INTO event (wall, cluster, agent, epoch, kind, message, took, detail) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                row,
+            )
+            db.execute("DELETE FROM event WHERE id <= ?", ((cursor.lastrowid or 0) - _EVENTS_KEPT,))
+
+    def events(self, cluster: str, *, limit: int, after: int = 0) -> Sequence[Event]:
+        with self._errors("read events"), self._lock:
+            rows = self._db.execute(
+                "SELECT id, wall, cluster, agent, epoch, kind, message, took, detail FROM event "
+                "WHERE cluster = ? AND id > ? ORDER BY id DESC LIMIT ?",
+                (cluster, after, limit),
+            ).fetchall()
+        return [
+            Event(
+                id=r[0],
+                wall=r[1],
+                cluster=r[2],
+                agent=r[3],
+                epoch=r[4],
+                kind=r[5],
+                message=r[6],
+                took=r[7],
+                detail=json.loads(r[8]),
+            )
+            for r in reversed(rows)
+        ]
+
+    def close(self) -> None:
+        with self._lock:
+            self._db.close()
