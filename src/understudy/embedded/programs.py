@@ -129,20 +129,30 @@ def last_lines(text: str, count: int = 12) -> str:
     return "\n".join(f"    {line}" for line in text.splitlines()[-count:]) or "    (nothing)"
 
 
+def _parts(folder: Path) -> list[Path]:
+    """What the programs need: their own folders, and the libraries the wheel keeps beside its package."""
+    libraries = folder.parent.with_name(f"{PACKAGE}.libs")
+    return [*(folder / name for name in NEEDED), *([libraries] if libraries.is_dir() else [])]
+
+
 def _readable_by(user: Account, folder: Path) -> bool:
-    paths = [folder / "bin" / "postgres", *(folder / name for name in NEEDED)]
+    paths = [folder / "bin" / "postgres", *_parts(folder)]
     open_to_all = all(path.stat().st_mode & 0o005 == 0o005 for path in paths)
     return open_to_all and user.closed_folder(folder) is None
 
 
 def _public_copy(source: Path, version: str) -> Path:
-    """A copy of the programs that everybody may run, made once per version and put in place by one rename."""
+    """A copy of the programs that everybody may run, made once per version and put in place by one rename.
+
+    It keeps the shape of the wheel, because the programs find their libraries by relative paths.
+    """
+    wheel = source.parent.parent
     target = Path(tempfile.gettempdir()) / f"understudy-postgresql-{version}"
     if not target.exists():
         making = Path(tempfile.mkdtemp(prefix=f"{target.name}.", dir=target.parent))
         try:
-            for name in NEEDED:
-                shutil.copytree(source / name, making / name, symlinks=True)
+            for part in _parts(source):
+                shutil.copytree(part, making / part.relative_to(wheel), symlinks=True)
             _open_to_all(making)
             making.rename(target)
         except OSError:
@@ -158,7 +168,7 @@ def _public_copy(source: Path, version: str) -> Path:
             found=f"owner {status.st_uid}, mode {status.st_mode & 0o7777:o}",
             next_step="Remove it, or point TMPDIR to another folder.",
         )
-    return target
+    return target / source.relative_to(wheel)
 
 
 def _open_to_all(folder: Path) -> None:
