@@ -118,10 +118,12 @@ def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> 
 
 def _find(path: Path | None, env: Mapping[str, str]) -> Path | None:
     """The file to read, or None for environment only."""
-    if path is not None:
-        return Path(path)
-    if "UNDERSTUDY_CONFIG" in env:
-        return Path(env["UNDERSTUDY_CONFIG"])
+    named = env.get("UNDERSTUDY_CONFIG") if path is None else str(path)
+    if named is not None:
+        if mask(named) != named or re.match(r"[\w+]{2,}:/", named):
+            place = "UNDERSTUDY_CONFIG" if path is None else "configuration"
+            raise ConfigError(place, "the path of a TOML file", "a URL or a connection string")
+        return Path(named)
     if Path(DEFAULT_FILE).exists():
         return Path(DEFAULT_FILE)
     if environment.has_databases(env):
@@ -140,7 +142,7 @@ def _read(file: Path, source: str) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else "") or "an impossible path"
         hint = "run `understudy init` to make one" if isinstance(error, FileNotFoundError) else ""
-        raise ConfigError(mask(source), "a readable TOML file", reason.lower(), hint) from None
+        raise ConfigError(source, "a readable TOML file", reason.lower(), hint) from None
     if len(data) > MAX_FILE_BYTES:
         raise ConfigError(source, f"at most {MAX_FILE_BYTES} bytes", "a larger file")
     try:

@@ -36,8 +36,10 @@ _KEYWORD = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _LIBPQ = re.compile(
-    r"(missing \"=\" after |percent-encoded (?:token|value): |in URI\b[^\n]*?: |URI query parameter: "
-    r"|unexpected spaces found in |invalid connection option |invalid port number: )\"[^\n]*\"",
+    r"(missing \"=\" after |percent-encoded (?:token|value): |in URI\b[^\n]{0,200}?: "
+    r"|URI query parameter: |unexpected spaces found in |invalid connection option "
+    r"|invalid port number: )\".*\"",
+    re.DOTALL,
 )
 _PORT = re.compile(r"(invalid integer value )\"(?![0-9]{1,5}\")[^\n]*\"(?= for connection option)")
 _HOST_AT = re.compile(r"((?:host name|at|host) [\"'])[^\n]*@([^\"'\n@]*[\"'])")
@@ -56,11 +58,11 @@ def mask(text: str) -> str:
     ``...token=`` and the like, with ``:`` too), and what libpq quotes when it cannot parse a DSN. Where it
     is unclear how far a password reaches, more is hidden rather than less. Never raises.
     """
+    text = _LIBPQ.sub(rf'\1"{_STARS}"', text)
+    text = _PORT.sub(rf'\1"{_STARS}"', text)
     text = _QUERY.sub(rf"\1{_STARS}", text)
     text = _KEYWORD.sub(rf"\1{_STARS}", text)
     text = "\n".join(_mask_uris(line) for line in text.split("\n"))
-    text = _LIBPQ.sub(rf'\1"{_STARS}"', text)
-    text = _PORT.sub(rf'\1"{_STARS}"', text)
     return _HOST_AT.sub(rf"\1{_STARS}@\2", text)
 
 
@@ -83,7 +85,7 @@ def _region_end(line: str, scheme: re.Match[str]) -> int:
     end = following.start() if following else len(line)
     mark = line[scheme.start() - 1 : scheme.start()]
     if mark and mark in "\"'`":
-        closing = re.compile(re.escape(mark) + r"(?=[\s,;:)\]}.]|$)").search(line, scheme.end(), end)
+        closing = re.compile(re.escape(mark) + r"[,;:)}\].]*(?=\s|$)").search(line, scheme.end(), end)
         end = closing.start() if closing else end
     return end
 

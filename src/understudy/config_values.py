@@ -117,11 +117,13 @@ class Settings:
 
 
 def show(value: object) -> str:
-    """A short, single-line, masked form of a value for an error message."""
+    """A short, single-line form, without passwords, of a value for an error message."""
     if isinstance(value, dict | list):
         return "a table" if isinstance(value, dict) else f"an array of {len(value)}"
     if isinstance(value, str):
-        text = repr(mask(value))
+        if mask(value) != value:
+            return "a text that holds a password"
+        text = repr(value)
         return text if len(text) <= 60 else text[:57] + "..."
     if isinstance(value, int) and abs(value) > 10**18:
         return "a number out of range"
