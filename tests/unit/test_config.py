@@ -176,6 +176,7 @@ BAD_NODE = [
     ({"home": "postgresql://a:S3cret@h/db?schema=app"}, "nodes[0].dsn", "search_path"),
     ({"home": "mysql://a:S3cret@h/db"}, "nodes[0].dsn", "a mysql URL"),
     ({"home": "S3cret"}, "nodes[0].dsn", "cannot read"),
+    ({"home": "postgresql://u:S3cret%a0@h/db"}, "nodes[0].dsn", "cannot read"),
     ({"home": "host=h dbname=d password='S3cret"}, "nodes[0].dsn", "never closed"),
     ({"home": "postgresql://a:S3cret\\u0000@h/db"}, "nodes[0].dsn", "control characters"),
     ({"home": "x" * 5000}, "nodes[0].dsn", "limit 4096"),

@@ -107,7 +107,7 @@ def test_mask_hides_what_libpq_quotes(secret: str, shape: str) -> None:
     """When a DSN cannot be parsed, libpq's message holds pieces of it."""
     try:
         conninfo_to_dict(shape.format(secret))
-    except psycopg.Error as error:
+    except (psycopg.Error, UnicodeError) as error:
         clean_of_secrets(mask(str(error)))
 
 
