@@ -1,0 +1,155 @@
+"""Verify: compare the contents of two nodes at one position while the application goes on.
+
+A lock that stops writers (and only them) is held from a marker's commit on the primary until both sides have a
+snapshot: some milliseconds on a standby that follows. The checksums run on the snapshots, after the lock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final
+
+import psycopg
+from psycopg import sql
+
+from understudy.engines.base import TableCheck, VerifyReport
+from understudy.engines.postgresql.checksum import checksum
+from understudy.engines.postgresql.sessions import ControlConnection, Sessions
+from understudy.engines.postgresql.tail import INTERNAL, pin, publication
+from understudy.errors import EngineError
+from understudy.model import Cluster
+
+VERIFY_TIMEOUT: Final = 4 * 3600.0
+"""Seconds for the checksums of all tables."""
+ATTEMPTS: Final = 30
+LOCK_WAIT_MS: Final = 200
+"""For one table; LOCK_ALL_MS is for all. Both stay below `deadlock_timeout` (1 s), the time after which a writer
+that waits for us looks for a deadlock: by then we have always given up, so no writer is ever the victim."""
+LOCK_ALL_MS: Final = 500
+HOLD: Final = 1.0
+"""Seconds that writers may be held while the standby comes to the marker; then all begins again."""
+_POLL: Final = 0.002
+_MAX_PAUSE: Final = 2.0
+
+_TABLES = """
+SELECT schemaname, tablename FROM pg_publication_tables
+WHERE pubname = %s AND NOT (schemaname = 'understudy' AND tablename = ANY (%s)) ORDER BY 1, 2
+"""
+
+
+async def verify(sessions: Sessions, cluster: Cluster, left: str, right: str) -> VerifyReport:
+    """Compare every published table of ``left`` (the primary) with ``right`` (its follower).
+
+    Heartbeats, markers and sequence samples are left out; commit tokens are compared. Raises `EngineError` where
+    writers never leave a gap of 200 ms or the follower is never close (nothing is known then), and `Unreachable`.
+    """
+    async with sessions.control(left, doing="list the tables") as connection:
+        cursor = await connection.execute(_TABLES, (publication(cluster.name), sorted(INTERNAL)))
+        tables = [(str(row[0]), str(row[1])) for row in await cursor.fetchall()]
+    async with AsyncExitStack() as stack:
+        one = await stack.enter_async_context(
+            sessions.control(left, timeout=VERIFY_TIMEOUT, doing="compute checksums")
+        )
+        other = await stack.enter_async_context(
+            sessions.control(right, timeout=VERIFY_TIMEOUT, doing="compute checksums")
+        )
+        position = await _snapshots(sessions, left, right, tables, (one, other))
+        try:
+            results = await asyncio.gather(_checksums(one, tables), _checksums(other, tables))
+        finally:
+            await asyncio.gather(one.rollback(), other.rollback(), return_exceptions=True)
+    checks = [
+        TableCheck(table=f"{schema}.{table}", left=a, right=b)
+        for (schema, table), a, b in zip(tables, *results, strict=True)
+    ]
+    return VerifyReport(left=left, right=right, position=position, tables=tuple(checks))
+
+
+async def _checksums(
+    connection: ControlConnection, tables: Sequence[tuple[str, str]]
+) -> list[tuple[int, str]]:
+    return [await checksum(connection, schema, table) for schema, table in tables]
+
+
+async def _snapshots(
+    sessions: Sessions,
+    left: str,
+    right: str,
+    tables: Sequence[tuple[str, str]],
+    readers: tuple[ControlConnection, ControlConnection],
+) -> int:
+    """Open a snapshot of the same position on both readers; returns the position on ``left``."""
+    patience = sessions.cluster.policy.step_timeout
+    why = ""
+    for attempt in range(ATTEMPTS):
+        # First without any lock: nobody is held while the follower is far behind.
+        if not await _reaches(sessions, left, right, patience):
+            raise EngineError(
+                f"{right}: does not come to a marker of {left} within {patience:g} s: it does not follow"
+            )
+        try:
+            async with _writers_held(sessions, left, tables):
+                if await _reaches(sessions, left, right, HOLD):
+                    await asyncio.gather(*(_open_snapshot(reader) for reader in readers))
+                    cursor = await readers[0].execute("SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn")
+                    row = await cursor.fetchone()
+                    return int(row[0]) if row else 0
+                why = f"{right} did not come to a marker within {HOLD:g} s"
+        except _Busy:
+            why = f"a table of {left} was locked or written for longer than {LOCK_WAIT_MS} ms every time"
+        await asyncio.sleep(min(0.05 * 1.5**attempt, _MAX_PAUSE) * random.uniform(0.5, 1.0))  # noqa: S311
+    raise EngineError(
+        f"{left}: could not be compared, {ATTEMPTS} attempts: {why}; try again when it is quieter"
+    )
+
+
+class _Busy(Exception):
+    """The locks were not to be had in time."""
+
+
+@asynccontextmanager
+async def _writers_held(
+    sessions: Sessions, node: str, tables: Sequence[tuple[str, str]]
+) -> AsyncIterator[None]:
+    """Hold the writers of these tables for the time of the block."""
+    async with sessions.control(node, doing="hold writers") as lock, lock.transaction(force_rollback=True):
+        if tables:
+            await lock.execute(
+                f"SET LOCAL lock_timeout = {LOCK_WAIT_MS}; SET LOCAL statement_timeout = {LOCK_ALL_MS}"
+            )
+            names = sql.SQL(", ").join(sql.Identifier(*name) for name in tables)
+            try:
+                await lock.execute(sql.SQL("LOCK TABLE {} IN SHARE MODE").format(names))
+            except (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled):
+                raise _Busy from None
+        yield
+
+
+async def _open_snapshot(connection: ControlConnection) -> None:
+    await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+    await pin(connection)  # the first query takes the snapshot
+
+
+async def _reaches(sessions: Sessions, left: str, right: str, patience: float) -> bool:
+    """Commit a marker on ``left`` and wait until ``right`` has it, at most ``patience`` seconds."""
+    loop = asyncio.get_running_loop()
+    marker = f"verify/{uuid.uuid4()}"
+    async with sessions.control(left, doing="write a marker") as connection:
+        await connection.execute("INSERT INTO understudy.marker (id) VALUES (%s)", (marker,))
+    try:
+        end = loop.time() + patience
+        async with sessions.control(right, timeout=patience + 5, doing="look for a marker") as connection:
+            while True:
+                cursor = await connection.execute("SELECT FROM understudy.marker WHERE id = %s", (marker,))
+                if await cursor.fetchone() is not None:
+                    return True
+                if loop.time() > end:
+                    return False
+                await asyncio.sleep(_POLL)
+    finally:
+        async with sessions.control(left, doing="remove a marker") as connection:
+            await connection.execute("DELETE FROM understudy.marker WHERE id = %s", (marker,))
