@@ -108,8 +108,8 @@ class Engine(Protocol):
         write, not waiting for a synchronous standby); a failed write sets ``unwritable``.
         """
 
-    async def announce(self, epoch: int, primary: str) -> tuple[str, ...]:
-        """Raise the fence row of every node that answers to ``epoch``. Returns the nodes that have it now."""
+    async def announce(self, epoch: int, primary: str, nodes: Sequence[str]) -> tuple[str, ...]:
+        """Raise the fence row of every one of ``nodes`` that answers to ``epoch``. Returns those that have it now."""
 
     async def fence(self, node: str, epoch: int) -> None:
         """Make a node refuse writes: read-only for new sessions, existing sessions ended and gone."""
@@ -172,6 +172,9 @@ class Engine(Protocol):
 
     async def verify(self, left: str, right: str) -> VerifyReport:
         """Compare all replicated tables of two nodes at one position, without stopping writers for long."""
+
+    async def sweep(self, primary: str) -> None:
+        """Delete what nobody needs any more from Understudy's own tables (old commit tokens, markers)."""
 
     async def close(self) -> None:
         """Close every connection."""

@@ -1,0 +1,394 @@
+"""The agent of one cluster on one host: look, decide, write the decision down, act; renew the lease meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+
+from understudy.agent.doorbell import Doorbell
+from understudy.agent.leasing import LeaseKeeper
+from understudy.agent.probing import Prober, Watch
+from understudy.agent.steps import Hands, carry_out
+from understudy.decide import Decision, StepOutcome, after_failure, complete, decide, invariants, next_step
+from understudy.decide.plans import CHANGES
+from understudy.engines.base import Engine
+from understudy.errors import EngineError, StaleEpoch, StaleVersion, UnderstudyError, WitnessError
+from understudy.lease import LeaseFile, boot_now
+from understudy.model import Cluster, ClusterState, NodeView, Step, View
+from understudy.witness import Witness
+
+_TURN = 0.25
+"""Longest time between two looks, in seconds, when no probe brings news earlier."""
+_RETRY_PAUSE = 0.2
+"""Pause before a failed step is tried again, in seconds; doubled at each failure of the same step."""
+_RETRY_PAUSE_LIMIT = 10.0
+_UPKEEP_EVERY = 10.0
+"""How often the spare slot is advanced and old rows are swept, in seconds: bounds the log a spare slot keeps."""
+
+
+class AlreadyRunning(UnderstudyError):
+    """Another agent acts for this cluster on this host."""
+
+
+class ClusterAgent:
+    """Keeps one cluster alive from one host until cancelled.
+
+    Args:
+        engine, witness: for this cluster; the caller closes them.
+        directory: where the lease file, the doorbell and the rescue folders are.
+        standby: wait for the acting agent's place instead of refusing to start while it is taken.
+    """
+
+    def __init__(
+        self, cluster: Cluster, engine: Engine, witness: Witness, directory: Path, *, standby: bool = False
+    ) -> None:
+        self._cluster, self._engine, self._witness = cluster, engine, witness
+        self._standby = standby
+        self._lease = LeaseFile(directory / f"{cluster.name}.lease")
+        self._keeper = LeaseKeeper(self._lease, cluster.policy, boot_now)
+        self._hands = Hands(engine=engine, keeper=self._keeper, rescues=directory / "rescue")
+        self._doorbell = Doorbell(directory / f"{cluster.name}.sock", self._rung)
+        self.id = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self._log = structlog.get_logger().bind(cluster=cluster.name, agent=self.id)
+        self._news = asyncio.Event()
+        self._watch = Watch()
+        self._probers = {n.name: self._prober(n.name) for n in cluster.nodes}
+        self._acting = False
+        self._state: ClusterState | None = None
+        self._read_at = 0.0
+        self._work: asyncio.Task[None] | None = None
+        self._working: tuple[str, int, Step] | None = None
+        self._failures = 0
+        self._retry_at = 0.0
+        self._said = ""
+        self._up: dict[str, bool] = {}
+
+    def _prober(self, name: str) -> Prober:
+        return Prober(
+            self._engine,
+            name,
+            self._cluster.policy,
+            heartbeat=self._heartbeat_for,
+            changed=self._news.set,
+            clock=boot_now,
+        )
+
+    def _heartbeat_for(self, node: str) -> tuple[int | None, int]:
+        """The primary gets a heartbeat (boot time in ms) with each probe, but not while it is being changed."""
+        state = self._state
+        if state is None or not self._acting or node != state.primary:
+            return None, state.epoch if state is not None else 0
+        changing = state.plan is not None and state.plan.kind in CHANGES
+        return (None if changing else int(boot_now() * 1000)), state.epoch
+
+    def _rung(self) -> None:
+        for prober in self._probers.values():
+            prober.ring()
+        self._news.set()
+
+    # --- life ------------------------------------------------------------------------------------------------
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Run until ``stop`` is set, then finish the step under way (bounded) and give the place up.
+
+        Raises:
+            AlreadyRunning: another agent acts here and ``standby`` was not asked for.
+            UnderstudyError: the cluster has not been set up.
+        """
+        await self._take_place()
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(p.run()) for p in self._probers.values()]
+            tasks.append(
+                group.create_task(self._forever(self._keep_lease, self._cluster.policy.probe_interval / 2))
+            )
+            tasks.append(group.create_task(self._forever(self._upkeep, _UPKEEP_EVERY)))
+            try:
+                await self._turns(stop)
+            finally:
+                await self._settle()
+                for task in tasks:
+                    task.cancel()
+        self._doorbell.close()
+        if self._acting:
+            await asyncio.to_thread(self._witness.release_agent, self._cluster.name, self.id)
+        self._lease.close()
+
+    async def _take_place(self) -> None:
+        self._acting, holder, silent = await self._claim_place()
+        if not self._acting and not self._standby:
+            raise AlreadyRunning(
+                f"cluster {self._cluster.name}: an agent already acts on this host ({holder}, heard {silent:.1f} s "
+                "ago); stop it, or start this one with --standby to wait in its place"
+            )
+        if self._acting:
+            await self._doorbell.open()
+        self._state = await asyncio.to_thread(self._witness.read, self._cluster.name)
+        if self._state is None:
+            raise UnderstudyError(f"cluster {self._cluster.name} has not been set up: run `understudy setup`")
+        self._read_at = boot_now()
+        self._record("agent_started", f"agent started ({'acting' if self._acting else 'waiting in standby'})")
+
+    async def _claim_place(self) -> tuple[bool, str, float]:
+        takeover = self._cluster.policy.agent_takeover
+        return await asyncio.to_thread(
+            self._witness.take_agent, self._cluster.name, self.id, boot_now(), takeover
+        )
+
+    async def _settle(self) -> None:
+        """A step under way may finish, within its own limit; a repair can be given up at once."""
+        if self._work is None or self._work.done():
+            return
+        changing = (
+            self._state is not None and self._state.plan is not None and self._state.plan.kind in CHANGES
+        )
+        if changing:
+            await asyncio.wait({self._work}, timeout=self._cluster.policy.step_timeout)
+        self._work.cancel()
+        await asyncio.wait({self._work})
+
+    async def _forever(self, once: Callable[[], object], every: float) -> None:
+        """Call ``once`` every so many seconds; a witness or node that fails it is reported, and it goes on."""
+        while True:
+            try:
+                await once()  # type: ignore[misc]
+            except UnderstudyError as error:
+                self._log.warning("upkeep_failed", error=str(error))
+            await asyncio.sleep(every)
+
+    # --- the loop --------------------------------------------------------------------------------------------
+
+    async def _turns(self, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            try:
+                async with asyncio.timeout(_TURN):
+                    await self._news.wait()
+            except TimeoutError:
+                pass  # no news is also a reason to look: time has passed
+            self._news.clear()
+            if not self._acting:
+                continue
+            try:
+                await self._turn()
+            except StaleVersion:
+                self._news.set()  # somebody else changed the state: read it again at once
+            except WitnessError as error:
+                self._say("witness_down", f"no decision can be made: {error}", alarm=True)
+
+    async def _turn(self) -> None:
+        """One look: read, decide, write, and see to the step."""
+        state = await self._read()
+        view = self._look(state)
+        if any(n.probe is None and n.misses == 0 for n in view.nodes.values()):
+            return  # a node that has not been asked yet is neither up nor down
+        decision = decide(state, view, self._cluster.policy)
+        if decision.state is not None:
+            state = await self._write(state, decision.state)
+            self._record(decision.rule, decision.reason)
+            self._failures, self._retry_at = 0, 0.0
+        self._say(decision.rule, decision.reason, alarm=decision.alarm)
+        self._see_to_work(state, view, decision)
+
+    def _look(self, state: ClusterState) -> View:
+        nodes = {name: p.view for name, p in self._probers.items()}
+        probe = nodes[state.primary].probe
+        if probe is not None:
+            self._watch.wrote_heartbeat(probe.heartbeat)
+        self._report_nodes(nodes)
+        return self._watch.look(state, nodes, now=boot_now(), wall=time.time())
+
+    def _report_nodes(self, nodes: dict[str, NodeView]) -> None:
+        """One event when a node goes down or comes back, not one per probe."""
+        for name, node in nodes.items():
+            down = node.misses >= self._cluster.policy.failure_threshold
+            if node.misses == 0 and node.probe is not None and not self._up.get(name, False):
+                self._up[name] = True
+                self._record("node_up", f"{name} answers")
+            elif down and self._up.get(name, True):
+                self._up[name] = False
+                self._record("node_down", f"{name} missed {node.misses} probes: {node.error}")
+
+    async def _read(self) -> ClusterState:
+        at = boot_now()
+        state = await asyncio.to_thread(self._witness.read, self._cluster.name)
+        if state is None:
+            raise WitnessError(
+                f"cluster {self._cluster.name} vanished from the witness: run `understudy setup`"
+            )
+        self._state, self._read_at = state, at
+        return state
+
+    async def _write(self, before: ClusterState, after: ClusterState) -> ClusterState:
+        """Compare-and-set, after the invariants have agreed to it."""
+        broken = invariants.of_change(before, after, self._cluster.policy.rpo)
+        if broken:
+            raise WitnessError(f"refusing to write a decision that breaks the rules: {'; '.join(broken)}")
+        at = boot_now()
+        self._state = await asyncio.to_thread(self._witness.write, after, expected=before.version)
+        self._read_at = at
+        return self._state
+
+    # --- work ------------------------------------------------------------------------------------------------
+
+    def _see_to_work(self, state: ClusterState, view: View, decision: Decision) -> None:
+        """Start the next step, leave the running one alone, or stop one whose plan has gone."""
+        step = next_step(state, self._cluster.policy.rpo)
+        plan = state.plan
+        wanted = (
+            (plan.slot, plan.epoch, step) if plan is not None and step is not None and decision.work else None
+        )
+        if self._work is not None and not self._work.done():
+            if self._working == wanted or (wanted is None and plan is not None and decision.rule == "wait"):
+                return
+            self._work.cancel()
+            self._work.add_done_callback(lambda _: self._news.set())
+            return
+        if wanted is not None and step is not None and boot_now() >= self._retry_at:
+            self._working = wanted
+            self._work = asyncio.create_task(self._steps(state, step, view))
+
+    async def _steps(self, state: ClusterState, step: Step, view: View) -> None:
+        """Carry out step after step of one plan as long as nothing goes wrong."""
+        following: Step | None = step
+        try:
+            while following is not None and state.plan is not None:
+                slot = state.plan.slot
+                self._working = (slot, state.plan.epoch, following)
+                state = await self._step(state, following, view)
+                same_plan = state.plan is not None and state.plan.slot == slot
+                following = next_step(state, self._cluster.policy.rpo) if same_plan else None
+                view = self._look(state)
+            self._failures, self._retry_at = 0, 0.0
+        except StaleEpoch as error:
+            self._say("superseded", f"{self._working}: {error}", alarm=True)
+            self._postpone()
+        except WitnessError as error:
+            self._say("witness_down", f"step {self._working} is done but not recorded: {error}", alarm=True)
+            self._postpone()
+        except EngineError as error:
+            await self._failed(state, str(error))
+        finally:
+            self._news.set()
+
+    async def _step(self, state: ClusterState, step: Step, view: View) -> ClusterState:
+        """One step, and its compare-and-set."""
+        began = boot_now()
+        outcome = await carry_out(step, state, view, self._hands)
+        state = await self._completed(state, step, outcome)
+        if step is Step.PUBLISH:
+            self._renew_lease()
+        self._record(f"step:{step}", outcome.note, took=boot_now() - began)
+        return state
+
+    async def _completed(self, state: ClusterState, step: Step, outcome: StepOutcome) -> ClusterState:
+        """Record a finished step; where somebody changed the rest of the state meanwhile, on top of that."""
+        before = state
+        for _ in range(5):
+            after = complete(before, step, outcome, self._cluster.policy.rpo)
+            try:
+                return await self._write(before, after)
+            except StaleVersion:
+                before = await self._read()
+                if before.plan != state.plan:
+                    raise
+        raise StaleVersion(f"step {step} could not be recorded: the state changed five times meanwhile")
+
+    async def _failed(self, state: ClusterState, error: str) -> None:
+        """A step failed: roll back or try again later, as the decision core says."""
+        step = self._working[2] if self._working is not None else Step.ANNOUNCE
+        decision = after_failure(state, step, error, self._cluster.policy)
+        self._say(decision.rule, decision.reason, alarm=decision.alarm)
+        if decision.state is None:
+            self._postpone()
+            return
+        try:
+            await self._write(state, decision.state)
+        except WitnessError as failed:
+            self._say("witness_down", f"roll back not recorded: {failed}", alarm=True)
+            self._postpone()
+            return
+        self._record(decision.rule, decision.reason)
+
+    def _postpone(self) -> None:
+        self._retry_at = boot_now() + min(_RETRY_PAUSE_LIMIT, _RETRY_PAUSE * 2**self._failures)
+        self._failures = min(self._failures + 1, 10)
+
+    # --- lease and upkeep --------------------------------------------------------------------------------------
+
+    async def _keep_lease(self) -> None:
+        """Stay the acting agent, and renew the lease; the latter also while the witness is down."""
+        try:
+            acting, holder, _ = await self._claim_place()
+            if acting != self._acting:
+                await self._change_place(acting, holder)
+            if acting:
+                await self._read()
+        except WitnessError as error:
+            if self._acting:
+                self._keeper.renew(None, self._nodes(), read_at=0.0, standby_lag=-1.0)
+            self._say("witness_down", str(error), alarm=True)
+            return
+        if self._acting:
+            self._renew_lease()
+
+    def _renew_lease(self) -> None:
+        lag = (
+            self._watch.look(self._state, self._nodes(), now=boot_now(), wall=0.0).lag_seconds
+            if self._state
+            else None
+        )
+        self._keeper.renew(
+            self._state, self._nodes(), read_at=self._read_at, standby_lag=-1.0 if lag is None else lag
+        )
+
+    def _nodes(self) -> dict[str, NodeView]:
+        return {name: p.view for name, p in self._probers.items()}
+
+    async def _change_place(self, acting: bool, holder: str) -> None:
+        self._acting = acting
+        if acting:
+            await self._doorbell.open()
+            self._record("agent_took_over", "the acting agent was silent: this one acts now")
+        else:
+            if self._work is not None:
+                self._work.cancel()
+            self._log.warning("superseded", holder=holder)
+
+    async def _upkeep(self) -> None:
+        """Let the spare slot forget, sweep old rows. Only while nothing is under way."""
+        state = self._state
+        if state is None or not self._acting or state.plan is not None:
+            return
+        nodes = self._nodes()
+        if state.spare_slot and nodes[state.other].up:
+            await self._engine.advance_slot(state.other, state.spare_slot)
+        if nodes[state.primary].up:
+            await self._engine.sweep(state.primary)
+
+    # --- telling -----------------------------------------------------------------------------------------------
+
+    def _say(self, rule: str, reason: str, *, alarm: bool) -> None:
+        """The sentence of this moment, logged when it changes in kind (numbers in it change all the time)."""
+        if rule == self._said and not alarm:
+            return
+        if alarm and f"{rule}:{reason}" != self._said:
+            self._record(rule, reason)
+        self._said = f"{rule}:{reason}" if alarm else rule
+        (self._log.warning if alarm else self._log.info)(rule, reason=reason)
+
+    def _record(self, kind: str, message: str, *, took: float | None = None) -> None:
+        """One line of history; history that cannot be written must not stop the work."""
+        epoch = self._state.epoch if self._state is not None else 0
+        self._log.info(kind, message=message, took=took, epoch=epoch)
+        try:
+            self._witness.log(
+                self._cluster.name, agent=self.id, epoch=epoch, kind=kind, message=message, took=took
+            )
+        except WitnessError as error:
+            self._log.warning("history_not_written", error=str(error))

@@ -1,0 +1,98 @@
+"""Running the agents of all configured clusters in one process, with the signals a service manager sends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Callable
+
+import structlog
+
+from understudy.agent.agent import ClusterAgent
+from understudy.config import Config
+from understudy.engines import engine_for
+from understudy.errors import UnderstudyError
+from understudy.witness import SqliteWitness
+
+_log = structlog.get_logger()
+
+
+async def serve(load: Callable[[], Config], *, standby: bool = False) -> None:
+    """Run until SIGTERM or SIGINT. SIGHUP reads the configuration again; a bad one is reported and not used.
+
+    Args:
+        load: reads the configuration (called once now, and again at each SIGHUP).
+        standby: wait for an acting agent's place instead of refusing to start.
+
+    Raises:
+        UnderstudyError: the configuration, or the start of an agent, failed.
+    """
+    stop, reload = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for sig in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(sig, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, reload.set)
+    config = load()
+    while not stop.is_set():
+        reload.clear()
+        leave = asyncio.Event()
+        agents = asyncio.create_task(_run(config, leave, standby=standby))
+        config = await _watch(agents, stop, reload, leave, load, config)
+
+
+async def _watch(
+    agents: asyncio.Task[None],
+    stop: asyncio.Event,
+    reload: asyncio.Event,
+    leave: asyncio.Event,
+    load: Callable[[], Config],
+    config: Config,
+) -> Config:
+    """Until the agents end by themselves, are told to stop, or a good new configuration replaces them."""
+    while True:
+        waits = [asyncio.create_task(event.wait()) for event in (stop, reload)]
+        try:
+            await asyncio.wait([agents, *waits], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+        if agents.done() or stop.is_set():
+            break
+        reload.clear()
+        try:
+            config = load()
+        except UnderstudyError as error:
+            _log.error("reload_refused", error=str(error), message="the running configuration stays in force")
+            continue
+        _log.info("reloading", source=config.source)
+        break
+    leave.set()
+    await agents
+    return config
+
+
+async def _run(config: Config, leave: asyncio.Event, *, standby: bool) -> None:
+    """One agent per cluster, until told to leave or one of them fails."""
+    witness = await asyncio.to_thread(SqliteWitness, config.directory / "witness.db")
+    with contextlib.closing(witness):
+        engines = {cluster.name: engine_for(cluster) for cluster in config.clusters}
+        agents = [
+            ClusterAgent(cluster, engines[cluster.name], witness, config.directory, standby=standby)
+            for cluster in config.clusters
+        ]
+        try:
+            await _together([agent.run(leave) for agent in agents])
+        finally:
+            for engine in engines.values():
+                await engine.close()
+
+
+async def _together(runs: list[object]) -> None:
+    """Run all; where one fails, its own error is raised (not a group of one)."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for run in runs:
+                group.create_task(run)  # type: ignore[arg-type]
+    except ExceptionGroup as failed:
+        raise failed.exceptions[0] from failed
