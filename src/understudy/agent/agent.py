@@ -244,7 +244,8 @@ class ClusterAgent:
             (plan.slot, plan.epoch, step) if plan is not None and step is not None and decision.work else None
         )
         if self._work is not None and not self._work.done():
-            if self._working == wanted or (wanted is None and plan is not None and decision.rule == "wait"):
+            same = wanted is not None and self._working is not None and self._working[:2] == wanted[:2]
+            if same or (plan is not None and decision.rule == "wait"):
                 return
             self._work.cancel()
             self._work.add_done_callback(lambda _: self._news.set())
@@ -338,11 +339,9 @@ class ClusterAgent:
             self._renew_lease()
 
     def _renew_lease(self) -> None:
-        lag = (
-            self._watch.look(self._state, self._nodes(), now=boot_now(), wall=0.0).lag_seconds
-            if self._state
-            else None
-        )
+        if self._state is None:
+            return
+        lag = self._watch.lag(self._state, self._nodes())
         self._keeper.renew(
             self._state, self._nodes(), read_at=self._read_at, standby_lag=-1.0 if lag is None else lag
         )

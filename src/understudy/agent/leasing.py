@@ -71,29 +71,29 @@ class LeaseKeeper:
         at = confirmed(epoch, votes)
         if at is None:
             return False
-        return self._store(epoch, primary, standby, at, standby_lag, present)
-
-    def _store(
-        self, epoch: int, primary: str, standby: str, at: float, lag: float, present: Lease | None
-    ) -> bool:
-        deadline = at + self._policy.lease_ttl
-        if deadline <= self._clock():
-            return False
-        if self._lease.renew(epoch, primary, renewed=at, deadline=deadline, standby=standby, standby_lag=lag):
-            return True
-        if present is not None and present.epoch > epoch:
-            return False
-        return self._lease.write(
-            Lease(
-                epoch=epoch,
-                primary=primary,
-                phase=Phase.OPEN,
-                deadline=deadline,
-                renewed=at,
-                standby=standby,
-                standby_lag=lag,
-            )
+        lease = Lease(
+            epoch=epoch,
+            primary=primary,
+            phase=Phase.OPEN,
+            deadline=at + self._policy.lease_ttl,
+            renewed=at,
+            standby=standby,
+            standby_lag=standby_lag,
         )
+        return lease.deadline > self._clock() and self._store(lease, present)
+
+    def _store(self, lease: Lease, present: Lease | None) -> bool:
+        """Renew where only the time changes, write where the host had another lease or none."""
+        if self._lease.renew(
+            lease.epoch,
+            lease.primary,
+            renewed=lease.renewed,
+            deadline=lease.deadline,
+            standby=lease.standby,
+            standby_lag=lease.standby_lag,
+        ):
+            return True
+        return (present is None or present.epoch <= lease.epoch) and self._lease.write(lease)
 
     async def hold(self, state: ClusterState) -> None:
         """Stop new transactions on this host and wait until none of an older epoch is in flight.

@@ -38,18 +38,18 @@ async def serve(load: Callable[[], Config], *, standby: bool = False) -> None:
         reload.clear()
         leave = asyncio.Event()
         agents = asyncio.create_task(_run(config, leave, standby=standby))
-        config = await _watch(agents, stop, reload, leave, load, config)
+        following = await _wait(agents, stop, reload, load)
+        leave.set()
+        await agents
+        if following is None:
+            return
+        config = following
 
 
-async def _watch(
-    agents: asyncio.Task[None],
-    stop: asyncio.Event,
-    reload: asyncio.Event,
-    leave: asyncio.Event,
-    load: Callable[[], Config],
-    config: Config,
-) -> Config:
-    """Until the agents end by themselves, are told to stop, or a good new configuration replaces them."""
+async def _wait(
+    agents: asyncio.Task[None], stop: asyncio.Event, reload: asyncio.Event, load: Callable[[], Config]
+) -> Config | None:
+    """Until a good new configuration replaces the present one (returned), or all is to end (None)."""
     while True:
         waits = [asyncio.create_task(event.wait()) for event in (stop, reload)]
         try:
@@ -58,7 +58,7 @@ async def _watch(
             for wait in waits:
                 wait.cancel()
         if agents.done() or stop.is_set():
-            break
+            return None
         reload.clear()
         try:
             config = load()
@@ -66,10 +66,7 @@ async def _watch(
             _log.error("reload_refused", error=str(error), message="the running configuration stays in force")
             continue
         _log.info("reloading", source=config.source)
-        break
-    leave.set()
-    await agents
-    return config
+        return config
 
 
 async def _run(config: Config, leave: asyncio.Event, *, standby: bool) -> None:

@@ -225,7 +225,9 @@ def _unfit(state: ClusterState, view: View, name: str) -> str:
 def _lag_refused(state: ClusterState, view: View, policy: Policy) -> str:
     """Why the lag is past its bounds (``bounded`` mode), or an empty string. Unknown lag is past the bound."""
     if view.lag_seconds is None:
-        return "how far the standby is behind is unknown (no heartbeat seen by this agent); `understudy failover` forces it"
+        return (
+            "no heartbeat tells how far the standby is behind; `understudy failover --accept-loss` forces it"
+        )
     if view.lag_seconds > policy.max_lag_seconds:
         return f"the standby is {view.lag_seconds:.1f} s behind, more than max_lag_seconds = {policy.max_lag_seconds:g}"
     primary, standby = _view(view, state.primary).probe, _probe(view, state.other)

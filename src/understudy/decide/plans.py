@@ -115,7 +115,7 @@ def begin(state: ClusterState, kind: PlanKind, target: str, *, rule: str, reason
         epoch=state.epoch + 1 if kind in CHANGES else state.epoch,
         source=state.primary,
         target=target,
-        slot=f"understudy_{state.cluster}_{state.version + 1}",
+        slot=slot_name(state.cluster, state.version + 1),
         rule=rule,
         reason=reason,
     )
@@ -141,6 +141,12 @@ def _give_up_links(state: ClusterState, target: str) -> ClusterState:
     old = (*state.old_links, *gone)
     state = replace(state, link=None, reverse=None, old_links=old, spare_slot="", in_sync=False)
     return state.with_record(target, role=Role.DETACHED, verified=False, copies=record.copies + 1)
+
+
+def slot_name(cluster: str, number: int) -> str:
+    """A name for a slot and its subscription. Slot names may hold only a-z, 0-9 and _ and 63 bytes
+    (PostgreSQL 16 manual, "Replication Slots"); cluster names are at most 31 characters (`config`)."""
+    return f"understudy_{cluster.replace('-', '_')}_{number}"
 
 
 def roll_back(state: ClusterState, *, rule: str, reason: str) -> ClusterState:

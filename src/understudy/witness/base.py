@@ -46,6 +46,9 @@ class Witness(Protocol):
         id of the acting agent, seconds since it was last heard).
         """
 
+    def agent(self, cluster: str) -> tuple[str, float] | None:
+        """The acting agent and when it was last heard (boot time, seconds), or None."""
+
     def release_agent(self, cluster: str, agent: str) -> None:
         """Stop being the acting agent, if one is."""
 

@@ -117,6 +117,11 @@ class SqliteWitness:
             )
         return True, agent, 0.0
 
+    def agent(self, cluster: str) -> tuple[str, float] | None:
+        with self._errors("read the acting agent"), self._lock:
+            row = self._db.execute("SELECT id, heard FROM agent WHERE cluster = ?", (cluster,)).fetchone()
+        return None if row is None else (str(row[0]), float(row[1]))
+
     def release_agent(self, cluster: str, agent: str) -> None:
         with self._transaction("release the agent's place") as db:
             db.execute("DELETE FROM agent WHERE cluster = ? AND id = ?", (cluster, agent))
