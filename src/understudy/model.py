@@ -344,20 +344,23 @@ class NodeView:
     """What the agent knows of one node now.
 
     Args:
-        misses: probes missed in a row (0: the last one was good).
-        error: why the last one was missed.
+        misses: probes in a row that got no answer. Only these can make a node *down*.
+        error: why the last probe brought no facts. With ``misses`` 0 the server answered and refused (a
+            changed password, no free connection slot, a missing grant): it is not down, and not usable.
+        unwritable: answers in a row in which a write failed for a reason of the server's own.
         probe: the newest good answer ever, however old.
     """
 
     name: str
     misses: int = 0
     error: str = ""
+    unwritable: int = 0
     probe: Probe | None = None
 
     @property
     def up(self) -> bool:
-        """The last probe was answered."""
-        return self.probe is not None and self.misses == 0
+        """The last probe was answered with facts."""
+        return self.probe is not None and self.misses == 0 and not self.error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

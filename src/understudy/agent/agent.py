@@ -185,7 +185,7 @@ class ClusterAgent:
         """One look: read, decide, write, and see to the step."""
         state = await self._read()
         view = self._look(state)
-        if any(n.probe is None and n.misses == 0 for n in view.nodes.values()):
+        if any(n.probe is None and n.misses == 0 and not n.error for n in view.nodes.values()):
             return  # a node that has not been asked yet is neither up nor down
         decision = decide(state, view, self._cluster.policy)
         if decision.state is not None:
@@ -207,12 +207,14 @@ class ClusterAgent:
         """One event when a node goes down or comes back, not one per probe."""
         for name, node in nodes.items():
             down = node.misses >= self._cluster.policy.failure_threshold
-            if node.misses == 0 and node.probe is not None and not self._up.get(name, False):
+            refuses = bool(node.error) and node.misses == 0
+            if node.up and not self._up.get(name, False):
                 self._up[name] = True
                 self._record("node_up", f"{name} answers")
-            elif down and self._up.get(name, True):
+            elif (down or refuses) and self._up.get(name, True):
                 self._up[name] = False
-                self._record("node_down", f"{name} missed {node.misses} probes: {node.error}")
+                what = "refuses the agent" if refuses else f"missed {node.misses} probes"
+                self._record("node_down", f"{name} {what}: {node.error}")
 
     async def _read(self) -> ClusterState:
         at = boot_now()

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from understudy.engines.base import Engine
-from understudy.errors import EngineError
+from understudy.errors import EngineError, Unreachable
 from understudy.model import ClusterState, NodeView, Policy, Role, View
 
 _SUSPECT_PAUSE = 0.1
@@ -63,15 +63,19 @@ class Prober:
         heartbeat, epoch = self._heartbeat(name)
         try:
             probe = await self._engine.probe(name, heartbeat=heartbeat, epoch=epoch)
-        except EngineError as error:
+        except Unreachable as error:
             self.view = replace(self.view, misses=self.view.misses + 1, error=str(error))
+        except EngineError as error:
+            # The server is there and says no: nothing a change of primary would mend.
+            self.view = replace(self.view, misses=0, error=str(error))
         else:
-            self.view = NodeView(name=name, probe=probe)
+            unwritable = self.view.unwritable + 1 if probe.unwritable else 0
+            self.view = NodeView(name=name, probe=probe, unwritable=unwritable)
 
     async def _pause(self) -> None:
         """Wait for the next turn or the bell, whichever is first; a suspect is asked again soon."""
         interval = self._policy.probe_interval
-        if 0 < self.view.misses < self._policy.failure_threshold:
+        if 0 < max(self.view.misses, self.view.unwritable) < self._policy.failure_threshold:
             interval = min(interval, _SUSPECT_PAUSE)
         pause = interval * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 (no secret depends on it)
         try:

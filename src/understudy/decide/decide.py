@@ -85,7 +85,7 @@ def _primary_trouble(state: ClusterState, view: View, policy: Policy) -> str:
     probe = _probe(view, state.primary)
     if probe is None:
         return ""
-    if probe.unwritable:
+    if node.unwritable >= policy.failure_threshold:
         return f"primary {state.primary} answers but cannot write: {probe.unwritable}"
     return _rewound(state, view, probe)
 
@@ -471,11 +471,11 @@ def _describe(state: ClusterState, view: View, policy: Policy) -> str:
     """The sentence for a moment in which nothing is to be done."""
     other = state.record(state.other)
     primary = _view(view, state.primary)
-    health = "is well" if primary.up else f"missed {primary.misses} probes"
+    health = "is well" if primary.up else _ailment(primary)
     words = [f"epoch {state.epoch}: primary {state.primary} {health}"]
     seen = _view(view, other.name)
     if not seen.up:
-        words.append(f"{other.role} {other.name} missed {seen.misses} probes")
+        words.append(f"{other.role} {other.name} {_ailment(seen)}")
     elif view.lag_seconds is not None:
         words.append(f"{other.role} {other.name} {view.lag_seconds:.1f} s behind")
     else:
@@ -485,3 +485,8 @@ def _describe(state: ClusterState, view: View, policy: Policy) -> str:
     if state.paused:
         words.append("paused")
     return ", ".join(words)
+
+
+def _ailment(node: NodeView) -> str:
+    """What is wrong with a node that is not up."""
+    return f"missed {node.misses} probes" if node.misses else f"refuses the agent: {node.error}"
