@@ -50,4 +50,4 @@ format: $(STAMP) ## rewrite the code in the house format, fix what can be fixed 
 	$(BIN)/ruff check --fix $(LINTED)
 
 docs: $(STAMP) ## build the documentation into build/site
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
