@@ -76,8 +76,9 @@ async def checksum(connection: ControlConnection, schema: str, table: str) -> tu
     identifier = sql.Identifier(schema, table)
     cursor = await connection.execute(_COLUMNS, (identifier.as_string(connection),))
     columns = await cursor.fetchall()
+    name = identifier.as_string(connection)
     cursor = await connection.execute(
-        "SELECT relkind = 'p' FROM pg_class WHERE oid = to_regclass(%s)", (identifier.as_string(connection),)
+        "SELECT relkind = 'p' FROM pg_class WHERE oid = to_regclass(%s)", (name,)
     )
     row = await cursor.fetchone()
     if row is None:

@@ -21,6 +21,7 @@ import psycopg
 from psycopg import sql
 
 from understudy.engines.postgresql.pgoutput import Commit, Relation, Update
+from understudy.engines.postgresql.schema import publication
 from understudy.engines.postgresql.sessions import ControlConnection, Sessions, require_epoch
 from understudy.engines.postgresql.tail import (
     REWIND_PREFIX,
@@ -30,7 +31,6 @@ from understudy.engines.postgresql.tail import (
     key_of,
     messages,
     pin,
-    publication,
     require_slot,
     tail,
 )

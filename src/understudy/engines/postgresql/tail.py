@@ -21,6 +21,7 @@ from psycopg import sql
 
 from understudy.engines.postgresql import pgoutput
 from understudy.engines.postgresql.pgoutput import Begin, Commit, LogicalMessage, Origin, Relation
+from understudy.engines.postgresql.schema import publication
 from understudy.engines.postgresql.sessions import ControlConnection, Sessions
 from understudy.engines.postgresql.transactions import Assembler, Change
 from understudy.errors import EngineError, NeedsCopy
@@ -50,11 +51,6 @@ SELECT set_config(name, value, true) FROM (VALUES ('timezone', 'UTC'), ('datesty
     ('intervalstyle', 'postgres'), ('extra_float_digits', '3'), ('bytea_output', 'hex'), ('lc_monetary', 'C'),
     ('search_path', 'pg_catalog'), ('idle_in_transaction_session_timeout', '0')) AS pinned (name, value)
 """
-
-
-def publication(cluster: str) -> str:
-    """Name of the cluster's publication, the same on both nodes."""
-    return f"understudy_{cluster}"
 
 
 async def pin(connection: ControlConnection) -> None:

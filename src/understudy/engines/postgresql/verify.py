@@ -18,8 +18,9 @@ from psycopg import sql
 
 from understudy.engines.base import TableCheck, VerifyReport
 from understudy.engines.postgresql.checksum import checksum
+from understudy.engines.postgresql.schema import publication
 from understudy.engines.postgresql.sessions import ControlConnection, Sessions
-from understudy.engines.postgresql.tail import INTERNAL, pin, publication
+from understudy.engines.postgresql.tail import INTERNAL, pin
 from understudy.errors import EngineError
 from understudy.model import Cluster
 
