@@ -185,6 +185,8 @@ class Sessions:
         self.cluster = cluster
         self._application = application
         self._idle: dict[str, list[ControlConnection]] = {node.name: [] for node in cluster.nodes}
+        # Nodes that missed their last probe (kept by the prober): they must prove quickly that they answer.
+        self.suspects: set[str] = set()
 
     @asynccontextmanager
     async def control(  # asyncio.timeout would cancel, and psycopg would then ask the server: see above
@@ -204,7 +206,9 @@ class Sessions:
         end = loop.time() + limit
         connection = self._reuse(node)
         if connection is None:
-            bound = min(self.cluster.policy.connect_timeout, limit)
+            policy = self.cluster.policy
+            bound = policy.probe_timeout if node in self.suspects else policy.connect_timeout
+            bound = min(bound, limit)
             dsn = self.cluster.node(node).admin_dsn
             connection = await connect(
                 self.cluster, node, dsn, self._application, within=bound, statement=limit
@@ -232,16 +236,28 @@ class Sessions:
         For statements that refuse to run in a transaction (ALTER SYSTEM, ...): nobody can raise the epoch
         between the check and the statement. Raises `StaleEpoch` where the node has seen a newer one.
         """
-        async with self.control(node, doing=doing) as lock, lock.transaction():
-            await require_epoch(lock, epoch)
-            async with self.control(node, doing=doing) as connection:
-                yield connection
+        async with self.change(node, epoch, doing=doing), self.control(node, doing=doing) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def change(
+        self, node: str, epoch: int, *, doing: str = "run a control statement"
+    ) -> AsyncIterator[ControlConnection]:
+        """One transaction on a control connection that holds the fence row and so has `require_epoch` behind it."""
+        async with self.control(node, doing=doing) as connection, connection.transaction():
+            await require_epoch(connection, epoch)
+            yield connection
+
+    def database(self, node: str) -> str:
+        """The name of a node's database, as its admin_dsn gives it (libpq's default: the user's name)."""
+        parameters = _parameters(self.cluster.node(node).admin_dsn)
+        return str(parameters.get("dbname") or parameters.get("user") or "")
 
     def _reuse(self, node: str) -> ControlConnection | None:
         kept = self._idle[node]
         while kept:
             connection = kept.pop()
-            if connection.usable:
+            if connection.usable and node not in self.suspects:
                 return connection
             connection.sever()
             connection.pgconn.finish()

@@ -1,0 +1,67 @@
+"""The schema of a node: Understudy's own objects, and a fingerprint of the application's."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from functools import cache
+from importlib import resources
+
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+
+from understudy.decide.plans import slot_name
+
+# The tables of schema understudy that are replicated; `fence` and `rewound` belong to one node each.
+REPLICATED = ("heartbeat", "marker", "sequence_sample", "commit_token")
+
+# Tables of the application: no system schema, not ours, not an extension's, not temporary.
+APPLICATION_TABLE = """
+    c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
+    AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'understudy')
+    AND NOT EXISTS (SELECT FROM pg_depend d
+                    WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+"""
+
+
+@cache
+def statement(name: str) -> str:
+    """The text of `sql/<name>.sql` of this package."""
+    return resources.files(__package__).joinpath("sql", f"{name}.sql").read_text(encoding="utf-8")
+
+
+def publication(cluster: str) -> str:
+    """The name of the publication on every node of a cluster."""
+    return f"understudy_{cluster}"
+
+
+def link_prefix(cluster: str) -> str:
+    """How the names of a cluster's slots and subscriptions begin (`decide.plans.slot_name` makes them)."""
+    return slot_name(cluster, 0).removesuffix("0")
+
+
+async def describe(connection: AsyncConnection[TupleRow]) -> list[str]:
+    """The application's tables as sorted lines ``schema.table: what``: columns, constraints, indexes."""
+    cursor = await connection.execute(statement("fingerprint"))
+    return [row[0] for row in await cursor.fetchall()]
+
+
+def fingerprint(lines: Sequence[str]) -> str:
+    """A short text that is equal where `describe` gave equal lines (md5: a comparison, not a secret)."""
+    return hashlib.md5("\n".join(lines).encode(), usedforsecurity=False).hexdigest()
+
+
+def describe_difference(left: Sequence[str], right: Sequence[str]) -> str:
+    """What differs between two results of `describe`, one line each; empty where nothing does."""
+    only_left, only_right = set(left) - set(right), set(right) - set(left)
+    lines = [f"- {line}" for line in sorted(only_left)] + [f"+ {line}" for line in sorted(only_right)]
+    return "\n".join(lines)
+
+
+async def application_tables(connection: AsyncConnection[TupleRow]) -> list[str]:
+    """The qualified, quoted names of the application's tables, sorted."""
+    cursor = await connection.execute(
+        "SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c"
+        f" JOIN pg_namespace n ON n.oid = c.relnamespace WHERE {APPLICATION_TABLE} ORDER BY 1"
+    )
+    return [row[0] for row in await cursor.fetchall()]
