@@ -1,0 +1,63 @@
+"""Connections that know when a commit is in doubt, and that never commit on a node that lost its role.
+
+They are psycopg connections in every other respect: same methods, same exceptions.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+from psycopg.abc import RV, PQGen
+
+from understudy.client.admission_async import admit
+from understudy.client.guard import Guard
+
+
+class AsyncConnection(Guard, psycopg.AsyncConnection[Any]):
+    """A psycopg connection to the node that was primary at its epoch.
+
+    Additional attributes: ``epoch`` (int) and ``node`` (name). Additional errors: `CommitInDoubt` where the
+    connection is lost while something may have been committed, `PrimaryLost` where COMMIT was not sent
+    because the node lost its role.
+    """
+
+    async def wait(
+        self,
+        gen: PQGen[RV],
+        interval: float = 0.1,
+        timeout: float | None = None,  # noqa: ASYNC109
+    ) -> RV:
+        """Run one operation of the driver (every one of them comes through here)."""
+        if self.gated:
+            return await self._wait_gated(gen, interval, timeout)
+        try:
+            result = await super().wait(gen, interval, timeout)
+        except psycopg.Error as error:
+            self._failed(error)
+            raise
+        if self._stake or self._sync_cancelled:
+            self._settle()
+        return result
+
+    async def _wait_gated(self, gen: PQGen[RV], interval: float, timeout: float | None) -> RV:  # noqa: ASYNC109
+        """The same, counting each transaction by itself, and holding before it where the lease says so."""
+        if self._host is not None and self._begins(gen):
+            self.in_flight = await admit(self._host, self)
+        try:
+            result = await super().wait(gen, interval, timeout)
+        except psycopg.Error as error:
+            self._failed(error)
+            raise
+        finally:
+            self._count_down()
+        if self._stake or self._sync_cancelled:
+            self._settle()
+        return result
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await super().close()
+        if self.closed:
+            self._let_go()
+            self._count_down()

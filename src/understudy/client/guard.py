@@ -1,0 +1,292 @@
+"""What a guarded connection knows about its transaction. Shared by the blocking and the asyncio flavour.
+
+*At stake*: what is being sent may commit something. As long as nothing is at stake, a lost connection means that
+nothing was committed; while something is, it means that nobody can know.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import weakref
+from contextlib import suppress
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from psycopg import sql
+from psycopg.pq import ConnStatus, TransactionStatus
+
+from understudy.client.errors import CommitInDoubt, PrimaryLost
+from understudy.client.outcome import SHUTTING_DOWN, SYNC_WAIT, is_connection_error, may_commit
+from understudy.lease import Lease, Phase, boot_now
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from understudy.client.host import Host
+
+_IDLE = TransactionStatus.IDLE
+_ACTIVE = TransactionStatus.ACTIVE
+_INTRANS = TransactionStatus.INTRANS
+_BAD = ConnStatus.BAD
+_OPEN = Phase.OPEN
+_PLAIN = frozenset("SIUDWsiudw")  # SELECT, INSERT, UPDATE, DELETE, WITH: never a commit by themselves
+_READ_ONLY = ((b"default_transaction_read_only", b"on"), (b"in_hot_standby", b"on"))
+# What starts work on an idle connection. COMMIT, ROLLBACK and waiting for notifications do not.
+_BEGINNINGS = frozenset(
+    {
+        "_execute_gen",
+        "_executemany_gen_pipeline",
+        "_executemany_gen_no_pipeline",
+        "_stream_send_gen",
+        "_start_copy_gen",
+        "_declare_gen",
+        "_enter_gen",
+        "_tpc_begin_gen",
+        "_tpc_finish_gen",
+    }
+)
+
+
+class GuardedCursor:
+    """Mixed into every cursor class of a guarded connection: looks for statements that commit."""
+
+    __slots__ = ()
+    _conn: Any
+
+    def _start_query(self, query: object = None) -> Any:
+        self._conn._announce(query)
+        return super()._start_query(query)  # type: ignore[misc]
+
+
+@lru_cache(maxsize=64)
+def guarded(factory: type[Any]) -> type[Any]:
+    """The same cursor class, guarded."""
+    if issubclass(factory, GuardedCursor):
+        return factory
+    return type(
+        factory.__name__, (GuardedCursor, factory), {"__slots__": (), "__module__": factory.__module__}
+    )
+
+
+class Guard:
+    """Mixed into `psycopg.Connection` and `psycopg.AsyncConnection`.
+
+    Attributes:
+        epoch, node: where this connection leads, and the epoch it was opened under.
+        role_checked: the server has been seen not to be read-only.
+    """
+
+    if TYPE_CHECKING:  # what psycopg gives
+        pgconn: Any
+        _autocommit: bool
+        _pipeline: Any
+
+        def add_notice_handler(self, callback: Any) -> None: ...
+
+    epoch: int = 0
+    node: str = ""
+    role_checked: bool = False
+    in_flight: int | None = None  # the epoch this connection is counted under, while it is
+    gated: bool = False  # counted per transaction, not from getconn to putconn
+    token: Any = None
+    _host: Host | None = None
+    _readonly: bool = False
+    _stake: bool = False
+    _announced: bool = False
+    _unannounced: bool = False
+    _sync_cancelled: bool = False
+    _aborted: bool = False
+    _socket: socket.socket | None = None
+
+    def bind(self, host: Host, epoch: int, node: str, *, readonly: bool) -> None:
+        """Make a new connection one of this host's, at this epoch."""
+        self._host, self.epoch, self.node, self._readonly = host, epoch, node, readonly
+        self._abort_lock = threading.Lock()
+        self._socket = socket.socket(fileno=os.dup(self.pgconn.socket))
+        weakref.finalize(self, self._socket.close)
+        me = weakref.ref(self)
+
+        def noticed(diagnostic: psycopg.errors.Diagnostic) -> None:
+            guard = me()
+            if guard is not None and diagnostic.source_function == SYNC_WAIT:
+                guard._sync_cancelled = True
+
+        self.add_notice_handler(noticed)
+        host.watch_over(self)
+
+    # --- aborting from another thread -------------------------------------------------------------------
+
+    def abort(self) -> None:
+        """End whatever this connection waits for. The one method that another thread may call.
+
+        Shuts the socket down through a duplicate of its descriptor. Closing would free what libpq is using
+        in another thread, and could hit a descriptor that was given to somebody else meanwhile.
+        """
+        with self._abort_lock:
+            self._aborted = True
+            if self._socket is not None:
+                with suppress(OSError):  # it is disconnected already, which is what we want
+                    self._socket.shutdown(socket.SHUT_RDWR)
+
+    def _let_go(self) -> None:
+        """Close the duplicate descriptor once libpq has closed its own."""
+        if self._socket is not None:
+            with self._abort_lock:
+                if self._socket is not None:
+                    self._socket.close()
+                    self._socket = None
+
+    # --- before something is sent -----------------------------------------------------------------------
+
+    @property
+    def cursor_factory(self) -> Any:
+        return self._cursor_factory
+
+    @cursor_factory.setter
+    def cursor_factory(self, factory: Any) -> None:
+        self._cursor_factory = guarded(factory)
+
+    @property
+    def server_cursor_factory(self) -> Any:
+        return self._server_cursor_factory
+
+    @server_cursor_factory.setter
+    def server_cursor_factory(self, factory: Any) -> None:
+        self._server_cursor_factory = guarded(factory)
+
+    def read_only_server(self) -> bool:
+        """Whether the server has told us that it takes no writes. No round trip."""
+        return any(self.pgconn.parameter_status(name) == value for name, value in _READ_ONLY)
+
+    def _announce(self, query: object) -> None:
+        """A cursor is about to send this statement."""
+        self._announced, self._unannounced = True, False
+        if query is None or (type(query) is str and query[:1] in _PLAIN and ";" not in query):
+            return
+        if may_commit(query):
+            self._before_commit()
+
+    def _start_query(self) -> Generator[Any, Any, None]:
+        """Every cursor, of whatever class, comes through here before it sends something."""
+        if self._autocommit:
+            if not self._stake and self.pgconn.transaction_status == _IDLE:
+                self._before_commit()
+        if not self._announced:
+            self._unannounced = True  # a cursor class that was not made through this connection
+        self._announced = False
+        return super()._start_query()  # type: ignore[misc,no-any-return]
+
+    def _exec_command(self, command: Any, *args: Any, **kwargs: Any) -> Any:
+        """The driver's own BEGIN, COMMIT, ROLLBACK, ..."""
+        if type(command) is bytes:
+            if command == b"COMMIT":
+                self._before_commit()
+        elif isinstance(command, sql.Composable) and may_commit(command):
+            self._before_commit()  # COMMIT PREPARED
+        return super()._exec_command(command, *args, **kwargs)  # type: ignore[misc]
+
+    def _before_commit(self) -> None:
+        """What follows may commit. Refuse it if this node has lost its role; else note what is at stake."""
+        if self._host is None or self._readonly:
+            return
+        status = self.pgconn.transaction_status
+        if status != _INTRANS and status != _IDLE and self._pipeline is None:
+            return  # a failed transaction, which COMMIT rolls back, or a connection that is gone
+        lease = self._host.lease()
+        if (
+            lease is None
+            or lease.primary != self.node
+            or lease.phase is not _OPEN
+            or self._aborted
+            or lease.deadline < boot_now()
+        ) and (reason := self._why_not(lease)):
+            self._sever()
+            raise PrimaryLost(
+                f"the transaction was not committed: {reason}. Nothing was sent to node {self.node!r} "
+                f"(epoch {self.epoch}). Run the transaction again on a new connection."
+            )
+        self._sync_cancelled = False
+        self._stake = True
+
+    def _why_not(self, lease: Lease | None) -> str:
+        """Why nothing may be committed here any more, or an empty text."""
+        if self._aborted:
+            return "the connection was aborted when the primary changed"
+        if lease is None:
+            return "this host has no valid lease"
+        if lease.deadline < boot_now():
+            return f"the lease of this host (epoch {lease.epoch}) ran out"
+        if lease.phase is Phase.CHANGING:
+            return f"the primary is changing (epoch {lease.epoch})"
+        # Another epoch with the same primary: a change was rolled back. A session that outlived it was never
+        # fenced (fencing ends every session), so its node has been the primary throughout.
+        if lease.primary != self.node and (lease.phase is Phase.OPEN or lease.epoch < self.epoch):
+            return f"the primary is now {lease.primary!r} (epoch {lease.epoch})"
+        return ""
+
+    def _sever(self) -> None:
+        """Close at once, from the thread that owns the connection."""
+        self.pgconn.finish()
+        self._let_go()
+
+    # --- after something was sent -----------------------------------------------------------------------
+
+    def _settle(self) -> None:
+        """A wait ended well: nothing is at stake any more, unless a COPY, stream or pipeline goes on."""
+        if self._sync_cancelled:
+            self._sync_cancelled = self._stake = False
+            raise self._in_doubt(
+                "the wait for the synchronous standby was cancelled: the commit is on this node alone"
+            )
+        if self._pipeline is None and self.pgconn.transaction_status != _ACTIVE:
+            self._stake = False
+
+    def _failed(self, error: psycopg.Error) -> None:
+        """A wait ended in an error. Raises CommitInDoubt in its place where the outcome is unknown."""
+        staked = self._stake or self._unannounced
+        lost = self.pgconn.status == _BAD or error.sqlstate in SHUTTING_DOWN
+        self._unannounced = False
+        if not lost:
+            if self._pipeline is None:
+                self._stake = False
+            if error.sqlstate == "25006":
+                self.role_checked = False  # perhaps the server, perhaps a transaction that asked for it
+            return
+        self._stake = False
+        self._let_go()
+        if self._host is not None and not self._aborted and is_connection_error(error):
+            self._host.report(self.node, self.epoch, str(error))
+        if staked and not self._readonly and self._host is not None:
+            raise self._in_doubt(f"the connection was lost while a commit was under way: {error}") from error
+
+    def _in_doubt(self, what: str) -> CommitInDoubt:
+        return CommitInDoubt(
+            f"{what}. Whether the transaction on node {self.node!r} (epoch {self.epoch}) will remain is unknown. "
+            "Look on the present primary for what it would have left before doing it again, "
+            "or use pool.run(..., exactly_once=True).",
+            node=self.node,
+            epoch=self.epoch,
+            token=self.token,
+        )
+
+    def _begins(self, gen: Any) -> bool:
+        """Whether this generator starts work on an idle gated connection."""
+        return (
+            self.in_flight is None
+            and getattr(gen, "__name__", "") in _BEGINNINGS
+            and self.pgconn.transaction_status == _IDLE
+        )
+
+    def _count_down(self) -> None:
+        """A gated connection is idle again: its transaction is over."""
+        if self.in_flight is not None and self.pgconn.transaction_status not in (
+            _ACTIVE,
+            _INTRANS,
+            TransactionStatus.INERROR,
+        ):
+            tag, self.in_flight = self.in_flight, None
+            if self._host is not None:
+                self._host.slot.leave(tag)

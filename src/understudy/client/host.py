@@ -1,0 +1,301 @@
+"""What the processes of one host share for one cluster, seen from one process: lease, slot, watcher, renewal.
+
+There is one `Host` per process, cluster and directory. A fork gets a slot, threads and pools of its own, lazily;
+what the parent had stays the parent's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import threading
+import time
+import weakref
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Protocol
+
+from understudy.client.errors import PrimaryLost
+from understudy.client.guard import Guard
+from understudy.client.renewal import Renewal
+from understudy.lease import Lease, LeaseFile, Phase, boot_now
+from understudy.model import Cluster
+
+_CALM = 0.02  # seconds between two looks at the lease
+_HOLDING = 0.002  # the same while somebody waits
+_REFRESH_EVERY = 50  # looks
+
+
+class LeaseListener(Protocol):
+    """A pool: hears of every change of epoch or phase, in the watcher's thread, and must not block."""
+
+    def lease_changed(self, lease: Lease) -> None:
+        """Leave what this lease makes useless."""
+
+    def forget(self) -> list[object]:
+        """After a fork: let go of everything that is the parent's, and return it so that it is kept alive."""
+
+
+class Host:
+    """The lease of one cluster on this host, and those in this process who depend on it."""
+
+    def __init__(self, cluster: Cluster, directory: Path) -> None:
+        self.cluster, self.directory = cluster, Path(directory)
+        self.file = LeaseFile(self.directory / f"{cluster.name}.lease")
+        self.slot = self.file.register()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._lock = threading.Lock()  # never held during I/O
+        self._changed = threading.Condition(self._lock)
+        self._connections: weakref.WeakSet[Guard] = weakref.WeakSet()
+        self._listeners: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._loops: dict[asyncio.Event, asyncio.AbstractEventLoop] = {}
+        self._wake = threading.Event()
+        self._waiting = 0
+        self._seen: Lease | None = None
+        self._last: Lease | None = None
+        self._usable = False
+        self._unusable_since = boot_now()
+        self._thread: threading.Thread | None = None
+        self._renewal = Renewal(self.cluster, self.directory, self.file)
+        self.version = 0
+
+    # --- for checkouts ----------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Make sure that this process has a slot and somebody watches the lease for it."""
+        if self._thread is not None and self._thread.is_alive():
+            return
+        with self._lock:
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(
+                    target=self._watch, name=f"understudy-{self.cluster.name}-lease", daemon=True
+                )
+                self._thread.start()
+
+    def lease(self) -> Lease | None:
+        """The lease; where the file is corrupt just now, the last one that was seen (it has its deadline)."""
+        return self.file.read() or self._last
+
+    def usable(self, lease: Lease | None) -> bool:
+        """Whether new transactions may begin under this lease."""
+        return (
+            lease is not None
+            and lease.phase is Phase.OPEN
+            and lease.epoch >= self.slot.epoch
+            and lease.deadline > boot_now()
+        )
+
+    def enter(self, epoch: int, node: str) -> int | None:
+        """Count a call up if, and only if, the lease lets it begin on that node at that epoch.
+
+        Counting comes first and reading second: the agent writes first and counts second, so it either sees
+        this call or this call sees what it wrote. Returns what `ProcessSlot.leave` wants, or None.
+        """
+        slot = self.slot
+        tag = slot.enter()
+        lease = self.file.read()
+        if (
+            lease is not None
+            and tag == epoch == lease.epoch
+            and lease.primary == node
+            and lease.phase is Phase.OPEN
+            and lease.deadline > boot_now()
+        ):
+            return tag
+        slot.leave(tag)
+        if lease is not None:
+            slot.set_epoch_seen(lease.epoch)
+        return None
+
+    def why(self, lease: Lease | None) -> str:
+        """Why new transactions have to wait, for people."""
+        since = f"for {boot_now() - self._unusable_since:.1f} s"
+        where = f"lease file {self.file.path}"
+        if lease is None:
+            return f"there is no valid lease {since} ({where}); is the agent running?"
+        if lease.epoch < self.slot.epoch:
+            return f"the lease went back from epoch {self.slot.epoch} to {lease.epoch} ({where})"
+        if lease.phase is not Phase.OPEN:
+            return f"the primary is being changed ({lease.phase.name}, epoch {lease.epoch}) {since}"
+        if lease.deadline <= boot_now():
+            return (
+                f"the lease of primary {lease.primary!r} (epoch {lease.epoch}) ran out "
+                f"{boot_now() - lease.deadline:.1f} s ago and two of three registers did not confirm it"
+            )
+        return f"primary {lease.primary!r} (epoch {lease.epoch}) does not take connections"
+
+    def lost(self, conn: Guard) -> PrimaryLost:
+        """The error for work that was about to begin on a connection to a former primary."""
+        return PrimaryLost(
+            f"nothing was sent: node {conn.node!r} (epoch {conn.epoch}) is no longer the primary of this "
+            "connection's epoch. Connect again."
+        )
+
+    # --- waiting for a change ---------------------------------------------------------------------------
+
+    def wait_change(self, version: int, timeout: float) -> None:
+        """Wait until the lease is another than at ``version``, at most ``timeout`` seconds."""
+        with self._changed:
+            self._waiting += 1
+            self._wake.set()
+            try:
+                if self.version == version:
+                    self._changed.wait(timeout)
+            finally:
+                self._waiting -= 1
+
+    async def wait_change_async(self, version: int, timeout: float) -> None:  # noqa: ASYNC109
+        """The same for asyncio."""
+        event = asyncio.Event()
+        with self._lock:
+            if self.version != version:
+                return
+            self._waiting += 1
+            self._loops[event] = asyncio.get_running_loop()
+        self._wake.set()
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    await event.wait()
+        finally:
+            with self._lock:
+                self._waiting -= 1
+                self._loops.pop(event, None)
+
+    # --- who depends on it ------------------------------------------------------------------------------
+
+    def watch_over(self, conn: Guard) -> None:
+        """Abort this connection when its epoch ends in an unplanned change."""
+        with self._lock:
+            self._connections.add(conn)
+
+    def listen(self, listener: LeaseListener) -> None:
+        """Tell a pool of every change."""
+        with self._lock:
+            self._listeners.add(listener)
+
+    def report(self, node: str, epoch: int, error: str) -> None:
+        """Tell the agent at once of a connection error (it answers with a burst of probes). Best effort."""
+        message = json.dumps({"node": node, "epoch": epoch, "error": error[:500]}).encode()
+        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as there:
+            there.setblocking(False)
+            there.sendto(message, str(self.directory / f"{self.cluster.name}.sock"))
+
+    # --- the watcher's thread ---------------------------------------------------------------------------
+
+    def _watch(self) -> None:
+        looks = 0
+        while True:
+            looks += 1
+            if looks % _REFRESH_EVERY == 0:
+                with suppress(Exception):
+                    self.file.refresh()
+            lease = self.file.read()
+            if lease is not self._seen:
+                self._look(lease)
+            usable = self.usable(lease)
+            if usable is not self._usable:
+                self._usable = usable
+                self._unusable_since = boot_now()
+                self._notify()
+            self._renewal.nudge_if_due(lease)
+            if self._waiting:
+                time.sleep(_HOLDING)
+            else:
+                self._wake.wait(_CALM)
+                self._wake.clear()
+
+    def _look(self, lease: Lease | None) -> None:
+        before, self._seen = self._seen, lease
+        if lease is None or lease.epoch < self.slot.epoch:
+            return
+        last, self._last = self._last, lease
+        self.slot.set_epoch_seen(lease.epoch)
+        if last is not None and (last.epoch, last.phase, last.primary) == (
+            lease.epoch,
+            lease.phase,
+            lease.primary,
+        ):
+            if before is None:
+                self._notify()
+            return
+        if lease.phase is not Phase.HOLDING:
+            self._abort_others(lease, last)
+            with self._lock:
+                listeners = list(self._listeners)
+            for listener in listeners:
+                listener.lease_changed(lease)
+        self._notify()
+
+    def _abort_others(self, lease: Lease, last: Lease | None) -> None:
+        """End calls in flight on a node that lost its role.
+
+        CHANGING: on every connection of that epoch or an older one. OPEN: on those to another node than the
+        primary (after a planned change there are none; a change that was rolled back harms nobody). Reads
+        on the standby go on.
+        """
+        with self._lock:
+            connections = list(self._connections)
+        old_primary = last.primary if last is not None else ""
+        for conn in connections:
+            if conn._readonly and conn.node != old_primary:
+                continue
+            if lease.phase is Phase.CHANGING:
+                if conn.epoch <= lease.epoch:
+                    conn.abort()
+            elif conn.epoch < lease.epoch and conn.node != lease.primary:
+                conn.abort()
+
+    def _notify(self) -> None:
+        with self._changed:
+            self.version += 1
+            self._changed.notify_all()
+            loops = list(self._loops.items())
+        for event, loop in loops:
+            with suppress(RuntimeError):  # that loop was closed
+                loop.call_soon_threadsafe(event.set)
+
+    # --- fork -------------------------------------------------------------------------------------------
+
+    def after_fork(self) -> None:
+        """In the child: begin anew; keep what is the parent's alive and untouched.
+
+        Closing the parent's connections here would say goodbye to the server on the parent's sockets.
+        """
+        kept: list[object] = [*self._connections, self._thread, self._renewal]
+        listeners = list(self._listeners)
+        for listener in listeners:
+            kept.extend(listener.forget())
+        _parents.append(kept)
+        self._begin()
+        for listener in listeners:
+            self._listeners.add(listener)
+        self.slot = self.file.register()
+
+
+_hosts: dict[tuple[Path, str], Host] = {}
+_hosts_lock = threading.Lock()
+_parents: list[object] = []  # what the parent had, kept for the child's life
+
+
+def host_of(cluster: Cluster, directory: Path) -> Host:
+    """The one `Host` of this process for that cluster. Raises `LeaseError` where the lease cannot be opened."""
+    key = (Path(directory).absolute(), cluster.name)
+    with _hosts_lock:
+        if key not in _hosts:
+            _hosts[key] = Host(cluster, directory)
+        return _hosts[key]
+
+
+def _after_fork() -> None:
+    global _hosts_lock  # noqa: PLW0603 - another thread of the parent may have held it
+    _hosts_lock = threading.Lock()
+    for host in _hosts.values():
+        host.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)

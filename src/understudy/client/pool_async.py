@@ -1,0 +1,404 @@
+"""The pool: connections to whichever node is primary now."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+from time import monotonic
+from types import TracebackType
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg_pool import PoolClosed, PoolTimeout
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+
+from understudy.client.admission_async import hold, no_primary
+from understudy.client.connection_async import AsyncConnection
+from understudy.client.errors import CommitInDoubt, NoPrimaryAvailable
+from understudy.client.host import Host, host_of
+from understudy.client.inner_async import AsyncConnector, AsyncTarget
+from understudy.client.outcome import certainly_not_committed, is_connection_error
+from understudy.client.switch import AsyncSwitch
+from understudy.lease import Lease, Phase, boot_now
+from understudy.model import Cluster
+
+T = TypeVar("T")
+_CLAIM = "INSERT INTO understudy.commit_token (token) VALUES (%s) ON CONFLICT DO NOTHING"
+_PAUSE = 0.05  # seconds between two attempts on a server that is not ready for its role
+_SHORTEST = 0.001
+
+
+class AsyncCheckout:
+    """One stay of a connection outside the pool: ``async with pool.connection() as conn``."""
+
+    __slots__ = ("_conn", "_max_lag", "_pool", "_readonly", "_timeout")
+
+    def __init__(self, pool: AsyncPool, timeout: float | None, readonly: bool, max_lag: float | None) -> None:
+        self._pool, self._timeout, self._readonly, self._max_lag = pool, timeout, readonly, max_lag
+
+    async def __aenter__(self) -> AsyncConnection:
+        if self._readonly:
+            conn = await self._pool._get_readonly(self._timeout, self._max_lag)
+        else:
+            conn = await self._pool.getconn(self._timeout)
+        self._conn = conn
+        return conn
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        conn = self._conn
+        try:
+            if exc_type is not None or conn._pipeline is not None or conn.pgconn.transaction_status != 0:
+                await conn.__aexit__(exc_type, exc, traceback)
+        finally:
+            await self._pool.putconn(conn)
+
+
+class AsyncPool:
+    """Connections to the present primary of a cluster, and read-only ones to its standby.
+
+    Works like `psycopg_pool.AsyncConnectionPool`; where the primary changes, new checkouts wait
+    (``hold_timeout``) and then lead to the new one. Nothing needs to be closed or reopened at a change.
+
+    Args:
+        cluster, directory: as `understudy.config.load` gives them.
+        min_size, max_size: connections kept, and at most open, to the primary.
+        name: for logs.
+        timeout: seconds to wait for a connection when all are in use.
+        kwargs: for ``connect``, e.g. ``{"autocommit": True, "row_factory": dict_row}``.
+        options: anything else that `psycopg_pool.AsyncConnectionPool` takes (``configure``, ``max_idle``, ...).
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        directory: Path,
+        *,
+        min_size: int = 1,
+        max_size: int = 10,
+        name: str | None = None,
+        timeout: float = 30.0,
+        kwargs: dict[str, Any] | None = None,
+        **options: Any,
+    ) -> None:
+        self.name = name or f"understudy-{cluster.name}"
+        self.timeout = timeout
+        self._host: Host = host_of(cluster, directory)
+        self._options = {
+            "min_size": min_size,
+            "max_size": max_size,
+            "timeout": timeout,
+            "kwargs": dict(kwargs or {}),
+            **options,
+        }
+        self._switch = AsyncSwitch()
+        self._targets: dict[tuple[int, str, bool], AsyncTarget] = {}
+        self._current: AsyncTarget | None = None
+        self._closed = False
+        self._host.listen(self)
+
+    async def __aenter__(self) -> AsyncPool:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    def connection(
+        self, timeout: float | None = None, readonly: bool = False, max_lag: float | None = None
+    ) -> AsyncCheckout:
+        """A connection for the length of a block; commits at its end, rolls back on an exception.
+
+        Args:
+            timeout: seconds to wait for a connection, a change of primary included. Without it: the policy's
+                ``hold_timeout`` for a change, the pool's ``timeout`` for a free connection.
+            readonly: a read-only transaction, on the standby where its lag is known, else on the primary.
+            max_lag: seconds that the standby may be behind for ``readonly``.
+
+        Raises `NoPrimaryAvailable`, `psycopg_pool.PoolTimeout` (all connections in use); at the end
+        `CommitInDoubt` or `PrimaryLost`.
+        """
+        return AsyncCheckout(self, timeout, readonly, max_lag)
+
+    async def getconn(self, timeout: float | None = None) -> AsyncConnection:  # noqa: ASYNC109
+        """A connection until `putconn`. It counts as in flight for all that time: keep it short.
+
+        For a connection that is kept, use `understudy.connect`, which counts per transaction.
+        """
+        target = self._current
+        if target is not None:
+            try:
+                conn = await target.inner.getconn(timeout)
+            except (PoolClosed, PoolTimeout):
+                if self._is_open(target):
+                    raise self._blame(target) from None
+            else:
+                if conn.role_checked:
+                    tag = self._host.enter(target.epoch, target.node)
+                    if tag is not None:
+                        conn.in_flight = tag
+                        return conn
+                    await self._back(conn)
+                elif await self._accept(conn, target):
+                    return conn
+        return await self._get_slowly(timeout, readonly=False)
+
+    async def putconn(self, conn: AsyncConnection) -> None:
+        """Give a connection back. An open transaction on it is rolled back."""
+        tag = conn.in_flight
+        if tag is not None:
+            conn.in_flight = None
+            self._host.slot.leave(tag)
+        await self._back(conn)
+
+    async def run(
+        self,
+        work: Callable[[AsyncConnection], Awaitable[T]],
+        *,
+        exactly_once: bool = False,
+        attempts: int = 10,
+        timeout: float | None = None,  # noqa: ASYNC109
+    ) -> T:
+        """Call ``work(conn)`` in a transaction, commit it, and return what it returned.
+
+        What certainly did not commit is run again (lost connections, lost primary, serialization failures,
+        deadlocks), up to ``attempts`` times with growing random pauses; so ``work`` must have no other effects
+        than those in the database. Every other exception rolls back and is raised unchanged.
+
+        Args:
+            exactly_once: also settle `CommitInDoubt`. A token is inserted first in the same transaction; where
+                an attempt's commit is in doubt, the next one sees by that token whether it was applied.
+            timeout: seconds for each checkout.
+        """
+        token = uuid.uuid4() if exactly_once else None
+        results: list[T] = []
+
+        def again(error: BaseException) -> bool:
+            return certainly_not_committed(error) or (token is not None and isinstance(error, CommitInDoubt))
+
+        async for attempt in AsyncRetrying(
+            retry=retry_if_exception(again),
+            stop=stop_after_attempt(attempts),
+            wait=wait_random_exponential(multiplier=0.01, max=1.0),
+            reraise=True,
+        ):
+            with attempt:
+                return await self._attempt(work, token, results, timeout)
+        raise AssertionError("tenacity ends with a result or an exception")
+
+    async def _attempt(
+        self,
+        work: Callable[[AsyncConnection], Awaitable[T]],
+        token: uuid.UUID | None,
+        results: list[T],
+        timeout: float | None,  # noqa: ASYNC109
+    ) -> T:
+        async with self.connection(timeout) as conn, conn.transaction():
+            if token is not None:
+                conn.token = token
+                # Waits for an old session that still holds this token: its fate is known afterwards.
+                if (await conn.execute(_CLAIM, (token,))).rowcount == 0 and results:
+                    return results[-1]
+            results.append(await work(conn))
+        return results[-1]
+
+    async def close(self) -> None:
+        """Close all connections that are not in use; the others as they come back."""
+        self._closed = True
+        self._current = None
+        targets, self._targets = list(self._targets.values()), {}
+        for target in targets:
+            await target.inner.close(timeout=0)
+
+    def get_stats(self) -> dict[str, int]:
+        """The statistics of the pool of the present primary (see psycopg_pool), or nothing."""
+        return self._current.inner.get_stats() if self._current is not None else {}
+
+    # --- how a checkout finds its way -------------------------------------------------------------------
+
+    def _is_open(self, target: AsyncTarget) -> bool:
+        lease = self._host.file.read()
+        return (
+            lease is not None
+            and lease.epoch == target.epoch
+            and lease.primary == target.node
+            and lease.phase is Phase.OPEN
+            and lease.deadline > boot_now()
+        )
+
+    async def _get_slowly(self, timeout: float | None, *, readonly: bool) -> AsyncConnection:  # noqa: ASYNC109
+        """Hold until the lease is open, find the pool of its primary, take a connection and enter."""
+        host = self._host
+        began = monotonic()
+        until = began + (host.cluster.policy.hold_timeout if timeout is None else timeout)
+        while True:
+            if self._closed:
+                raise PoolClosed(f"the pool {self.name!r} is closed")
+            lease = await hold(host, until)
+            target = await self._aim(lease.epoch, lease.primary, readonly=readonly, counted=True)
+            version = host.version
+            patience = max(until - monotonic() if timeout is not None else self.timeout, _SHORTEST)
+            try:
+                conn = await target.inner.getconn(patience)
+            except PoolClosed:
+                self._drop(target)
+                continue
+            except PoolTimeout:
+                if not self._is_open(target):
+                    continue  # `hold` says why
+                raise self._blame(target) from None
+            if await self._accept(conn, target):
+                return conn
+            if target.epoch < host.slot.epoch:  # made while the watcher was already leaving that epoch
+                self._drop(target)
+                self._switch.close_later(target.inner)
+            elif not conn.role_checked:
+                if monotonic() > until:
+                    raise no_primary(host, host.file.read(), monotonic() - began)
+                await host.wait_change_async(version, _PAUSE)
+
+    async def _accept(self, conn: AsyncConnection, target: AsyncTarget) -> bool:
+        """Check the server's role and enter; where either fails, the connection goes back."""
+        if not conn.role_checked and not conn._readonly:
+            if conn.read_only_server():
+                # Promoted by nobody yet, or fenced: a new connection may see better.
+                self._host.report(target.node, target.epoch, "the server is read-only")
+                conn._sever()
+                await self._back(conn)
+                return False
+        conn.role_checked = True
+        tag = self._host.enter(target.epoch, target.node)
+        if tag is None:
+            await self._back(conn)
+            return False
+        conn.in_flight = tag
+        return True
+
+    async def _get_readonly(
+        self,
+        timeout: float | None,  # noqa: ASYNC109
+        max_lag: float | None,
+    ) -> AsyncConnection:
+        lease = self._host.lease()
+        if lease is not None and _fresh_enough(lease, max_lag):
+            target = await self._aim(lease.epoch, lease.standby, readonly=True, counted=False)
+            patience = min(
+                self.timeout if timeout is None else timeout, self._host.cluster.policy.connect_timeout
+            )
+            with suppress(PoolClosed, PoolTimeout):
+                return await target.inner.getconn(patience)
+        return await self._get_slowly(timeout, readonly=True)
+
+    def _blame(self, target: AsyncTarget) -> psycopg.OperationalError:
+        """No connection came in time: because all are in use, or because none can be opened."""
+        error = target.connector.error
+        if error is None:
+            return PoolTimeout(f"all connections of pool {self.name!r} are in use")
+        return NoPrimaryAvailable(
+            f"cluster {self._host.cluster.name!r}: primary {target.node!r} (epoch {target.epoch}) takes no "
+            f"connections: {error}. Nothing was sent. `understudy status` shows what the agent sees."
+        )
+
+    async def _aim(self, epoch: int, node: str, *, readonly: bool, counted: bool) -> AsyncTarget:
+        """The pool that leads to this node at this epoch."""
+        key = (epoch, node, readonly)
+        target = self._targets.get(key)
+        if target is not None:
+            return target
+        async with self._switch.lock:
+            target = self._targets.get(key)
+            if target is None:
+                self._host.start()
+                self._host.slot.set_epoch_seen(epoch)
+                options = self._options | {"name": f"{self.name}-{node}-{epoch}"}
+                if readonly:
+                    options["min_size"] = 0
+                target = AsyncTarget(
+                    self._host, epoch, node, readonly=readonly, counted=counted, options=options
+                )
+                self._switch.bind()
+                await target.inner.open()
+                self._targets[key] = target
+            if not readonly:
+                self._current = target
+        return target
+
+    async def _back(self, conn: AsyncConnection) -> None:
+        inner = conn._pool
+        if inner is not None:
+            await inner.putconn(conn)  # type: ignore[attr-defined]
+
+    def _drop(self, target: AsyncTarget) -> None:
+        for key, known in list(self._targets.items()):
+            if known is target:
+                self._targets.pop(key, None)
+        if self._current is target:
+            self._current = None
+
+    # --- called by the watcher's thread -----------------------------------------------------------------
+
+    def lease_changed(self, lease: Lease) -> None:
+        """Leave the pools of older epochs. Those who wait in one of them go on to the new one."""
+        for target in list(self._targets.values()):
+            if lease.phase is Phase.CHANGING:
+                leave = target.counted and target.epoch <= lease.epoch
+            else:
+                leave = target.epoch < lease.epoch
+            if leave:
+                self._drop(target)
+                self._switch.close_later(target.inner)
+
+    def forget(self) -> list[object]:
+        """After a fork: the parent's pools are the parent's."""
+        kept: list[object] = [self._targets, self._current, self._switch]
+        self._targets, self._current, self._switch = {}, None, AsyncSwitch()
+        return kept
+
+
+def _fresh_enough(lease: Lease, max_lag: float | None) -> bool:
+    if not lease.standby or lease.standby_lag < 0:
+        return False
+    if max_lag is None:
+        return True
+    return lease.standby_lag <= max_lag and lease.deadline > boot_now()
+
+
+async def connect_async(
+    cluster: Cluster,
+    directory: Path,
+    *,
+    timeout: float | None = None,  # noqa: ASYNC109
+    **kwargs: Any,
+) -> AsyncConnection:
+    """One connection to the present primary, to be kept: each transaction on it is counted by itself.
+
+    New transactions wait while a planned change is under way. After a change of primary it raises
+    `PrimaryLost` and is closed: connect again. Keyword arguments are those of ``psycopg.AsyncConnection.connect``.
+    """
+    host = host_of(cluster, directory)
+    host.start()
+    began = monotonic()
+    until = began + (cluster.policy.hold_timeout if timeout is None else timeout)
+    while True:
+        lease = await hold(host, until)
+        host.slot.set_epoch_seen(lease.epoch)
+        version = host.version
+        connector = AsyncConnector(host, lease.epoch, lease.primary, readonly=False)
+        try:
+            conn = await connector.connect(cluster.node(lease.primary).dsn, **kwargs)
+        except psycopg.OperationalError as error:
+            if not is_connection_error(error) or monotonic() > until:
+                raise
+        else:
+            if not conn.read_only_server():
+                conn.gated = True
+                return conn
+            await conn.close()
+            if monotonic() > until:
+                raise no_primary(host, host.file.read(), monotonic() - began)
+        await host.wait_change_async(version, _PAUSE)

@@ -1,0 +1,60 @@
+"""Reading one node's fence row, for client processes that renew the lease in the agent's place."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+
+from understudy.errors import Unreachable
+
+_QUESTION = "SELECT epoch, primary_node FROM understudy.fence"
+
+
+def read_fence(dsn: str, *, timeout: float) -> tuple[int, str]:
+    """The highest epoch a node has seen, and the primary of that epoch.
+
+    Opens a connection of its own and closes it. ``timeout`` (seconds) bounds everything, on a frozen server
+    too, and more finely than libpq's own timeouts do. Raises `Unreachable` when there was no such answer.
+    """
+    return asyncio.run(_ask_within(dsn, timeout))
+
+
+def read_fences(dsns: list[str], *, timeout: float) -> list[tuple[int, str] | None]:
+    """Ask several nodes at the same time; None for each that gave no answer in time."""
+
+    def ask(dsn: str) -> tuple[int, str] | None:
+        try:
+            return read_fence(dsn, timeout=timeout)
+        except Unreachable:
+            return None
+
+    with ThreadPoolExecutor(max_workers=max(1, len(dsns))) as threads:
+        return list(threads.map(ask, dsns))
+
+
+async def _ask_within(dsn: str, seconds: float) -> tuple[int, str]:
+    try:
+        async with asyncio.timeout(seconds):
+            return await _ask(dsn)
+    except TimeoutError:
+        raise Unreachable(f"no answer to the fence question within {seconds} s") from None
+    except psycopg.Error as ex:
+        raise Unreachable(f"the fence question failed: {ex}") from ex
+
+
+async def _ask(dsn: str) -> tuple[int, str]:
+    connection = await psycopg.AsyncConnection.connect(
+        dsn, autocommit=True, prepare_threshold=None, application_name="understudy/renewal"
+    )
+    try:
+        row = await (await connection.execute(_QUESTION)).fetchone()
+    except asyncio.CancelledError:
+        connection.pgconn.finish()  # no cancel request: a frozen server would hold us up
+        raise
+    finally:
+        await connection.close()
+    if row is None:
+        raise Unreachable("the node has no fence row; run `understudy setup`")
+    return int(row[0]), str(row[1])
