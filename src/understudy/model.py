@@ -371,11 +371,14 @@ class View:
         lag_seconds: how far the standby is behind, measured by heartbeats; None when unknown.
         healthy_since: since when all nodes are up and following without interruption; None: they are not.
         sync_lost_since: since when the synchronous standby has not been streaming; None: it is.
+        changed_at: when this agent learned of the present version of the state (monotonic). What a probe asked
+            before that did not find proves nothing: it may not have been there yet.
     """
 
     now: float
     wall: float
     nodes: Mapping[str, NodeView]
+    changed_at: float = 0.0
     lag_seconds: float | None = None
     healthy_since: float | None = None
     sync_lost_since: float | None = None

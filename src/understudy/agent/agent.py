@@ -63,6 +63,7 @@ class ClusterAgent:
         self._acting = False
         self._state: ClusterState | None = None
         self._read_at = 0.0
+        self._changed_at = 0.0
         self._work: asyncio.Task[None] | None = None
         self._working: tuple[str, int, Step] | None = None
         self._failures = 0
@@ -192,7 +193,8 @@ class ClusterAgent:
             state = await self._write(state, decision.state)
             self._record(decision.rule, decision.reason)
             self._failures, self._retry_at = 0, 0.0
-        self._say(decision.rule, decision.reason, alarm=decision.alarm)
+        else:
+            self._say(decision.rule, decision.reason, alarm=decision.alarm)
         self._see_to_work(state, view, decision)
 
     def _look(self, state: ClusterState) -> View:
@@ -201,7 +203,7 @@ class ClusterAgent:
         if probe is not None:
             self._watch.wrote_heartbeat(probe.heartbeat)
         self._report_nodes(nodes)
-        return self._watch.look(state, nodes, now=boot_now(), wall=time.time())
+        return self._watch.look(state, nodes, now=boot_now(), wall=time.time(), changed_at=self._changed_at)
 
     def _report_nodes(self, nodes: dict[str, NodeView]) -> None:
         """One event when a node goes down or comes back, not one per probe."""
@@ -223,8 +225,16 @@ class ClusterAgent:
             raise WitnessError(
                 f"cluster {self._cluster.name} vanished from the witness: run `understudy setup`"
             )
-        self._state, self._read_at = state, at
+        self._learn(state, at)
         return state
+
+    def _learn(self, state: ClusterState, at: float) -> None:
+        """``state`` is what the witness said at ``at``. A new version is a reason to ask every node anew."""
+        if self._state is None or state.version != self._state.version:
+            self._changed_at = boot_now()
+            for prober in self._probers.values():
+                prober.ring()
+        self._state, self._read_at = state, at
 
     async def _write(self, before: ClusterState, after: ClusterState) -> ClusterState:
         """Compare-and-set, after the invariants have agreed to it."""
@@ -232,9 +242,9 @@ class ClusterAgent:
         if broken:
             raise WitnessError(f"refusing to write a decision that breaks the rules: {'; '.join(broken)}")
         at = boot_now()
-        self._state = await asyncio.to_thread(self._witness.write, after, expected=before.version)
-        self._read_at = at
-        return self._state
+        written = await asyncio.to_thread(self._witness.write, after, expected=before.version)
+        self._learn(written, at)
+        return written
 
     # --- work ------------------------------------------------------------------------------------------------
 

@@ -97,7 +97,9 @@ class Watch:
         """The primary has taken this heartbeat (number: boot time in milliseconds)."""
         self._heartbeat_written = max(self._heartbeat_written, number)
 
-    def look(self, state: ClusterState, nodes: dict[str, NodeView], *, now: float, wall: float) -> View:
+    def look(
+        self, state: ClusterState, nodes: dict[str, NodeView], *, now: float, wall: float, changed_at: float
+    ) -> View:
         """The view of this moment."""
         self._healthy_since = _since(self._healthy_since, _healthy(state, nodes), now)
         self._sync_lost_since = _since(self._sync_lost_since, _sync_lost(state, nodes), now)
@@ -105,6 +107,7 @@ class Watch:
             now=now,
             wall=wall,
             nodes=nodes,
+            changed_at=changed_at,
             lag_seconds=self.lag(state, nodes),
             healthy_since=self._healthy_since,
             sync_lost_since=self._sync_lost_since,

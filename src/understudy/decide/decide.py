@@ -77,6 +77,15 @@ def _probe(view: View, name: str) -> Probe | None:
     return node.probe if node.up else None
 
 
+def _fresh(view: View, name: str) -> Probe | None:
+    """The node's last answer, if it was asked after the present state was written.
+
+    Rules that act on what is *absent* look here: an older probe misses what the last step has just made.
+    """
+    probe = _probe(view, name)
+    return probe if probe is not None and probe.at >= view.changed_at else None
+
+
 def _primary_trouble(state: ClusterState, view: View, policy: Policy) -> str:
     """Why the primary cannot serve, or an empty string."""
     node = _view(view, state.primary)
@@ -243,7 +252,7 @@ def _sync_lost(state: ClusterState, view: View, policy: Policy) -> Decision | No
     """``zero``: the synchronous standby is gone. Withdraw *in-sync* first, then let the primary go on alone."""
     if policy.rpo is not Rpo.ZERO:
         return None
-    primary = _probe(view, state.primary)
+    primary = _fresh(view, state.primary)
     if primary is None or _settling(state, PlanKind.SYNC_OFF):
         return None
     if state.in_sync and not primary.sync_names:
@@ -330,7 +339,7 @@ def _repair_under_way(state: ClusterState, view: View, policy: Policy) -> Decisi
 def _rejoin(state: ClusterState, view: View, policy: Policy) -> Decision | None:
     """A detached node answers again: repair it, by key where possible, else by a full copy."""
     record = state.record(state.other)
-    probe = _probe(view, record.name)
+    probe = _fresh(view, record.name)
     if record.role is not Role.DETACHED or probe is None or _probe(view, state.primary) is None:
         return None
     needs_copy = record.needs_copy or _cannot_rewind(state, probe)
@@ -365,7 +374,7 @@ def _cannot_rewind(state: ClusterState, probe: Probe) -> str:
 
 def _standby_trouble(state: ClusterState, view: View, policy: Policy) -> Decision | None:
     """The standby answers but cannot go on following: its slot or subscription is gone."""
-    standby, primary = _probe(view, state.other), _probe(view, state.primary)
+    standby, primary = _fresh(view, state.other), _fresh(view, state.primary)
     if standby is None or primary is None or state.record(state.other).role is not Role.STANDBY:
         return None
     if state.paused:
@@ -389,7 +398,7 @@ def _standby_trouble(state: ClusterState, view: View, policy: Policy) -> Decisio
 
 def _tidy(state: ClusterState, view: View, policy: Policy) -> Decision | None:
     """Leftovers of a change: an old link, a missing spare slot, a standby that is not fenced."""
-    standby = _probe(view, state.other)
+    standby = _fresh(view, state.other)
     if standby is None or _probe(view, state.primary) is None:
         return None
     if state.record(state.other).role is not Role.STANDBY:
@@ -411,7 +420,7 @@ def _sync_possible(state: ClusterState, view: View, policy: Policy) -> Decision 
     """``zero``: the standby follows again: make the primary wait for it."""
     if policy.rpo is not Rpo.ZERO or state.in_sync or state.link is None:
         return None
-    primary = _probe(view, state.primary)
+    primary = _fresh(view, state.primary)
     if primary is None or state.record(state.other).role is not Role.STANDBY:
         return None
     if _probe(view, state.other) is None or state.link.name not in primary.streaming:
