@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+import asyncio
+import itertools
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psycopg
 import pytest
 
+from understudy.decide.plans import slot_name
 from understudy.embedded.postgresql import EmbeddedPostgreSQL
 from understudy.engines.postgresql.engine import PostgreSQLEngine
-from understudy.model import Cluster, Node, Policy
+from understudy.model import Cluster, Link, Node, Policy
 
 PASSWORD = "s3cret-of-the-farm"
 
@@ -41,16 +45,18 @@ class Pair:
             cursor = connection.execute(text, parameters or None)
             return cursor.fetchall() if cursor.description else []
 
+    def link(self, number: int, publisher: str = "a", subscriber: str = "b") -> Link:
+        name = slot_name(self.cluster.name, number)
+        return Link(name=name, publisher=publisher, subscriber=subscriber)
+
     def with_policy(self, **changes: object) -> Cluster:
         return replace(self.cluster, policy=replace(self.cluster.policy, **changes))  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="session")
-def server_pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, EmbeddedPostgreSQL]]:
+def server_pair() -> Iterator[dict[str, EmbeddedPostgreSQL]]:
     """Two running servers, for all tests of a worker: each test (or module) gets a database of its own."""
-    # /tmp/pytest-of-root is closed to the unprivileged user that the servers run as.
-    import tempfile
-
+    # Not tmp_path: /tmp/pytest-of-root is closed to the unprivileged user that the servers run as.
     with tempfile.TemporaryDirectory(prefix="understudy-test-") as folder:
         Path(folder).chmod(0o755)
         with (
@@ -70,8 +76,7 @@ FAST = {
     "wal_retrieve_retry_interval": "200ms",
     "autovacuum": "off",
 }
-
-_count = iter(range(1_000_000))
+_count = itertools.count()
 
 
 def make_pair(servers: dict[str, EmbeddedPostgreSQL], **policy: object) -> Pair:
@@ -103,9 +108,42 @@ def make_pair(servers: dict[str, EmbeddedPostgreSQL], **policy: object) -> Pair:
 
 
 @pytest.fixture
-def pair(server_pair: dict[str, EmbeddedPostgreSQL]) -> Pair:
+def pair(server_pair: dict[str, EmbeddedPostgreSQL]) -> Iterator[Pair]:
     """Two databases on two servers, not yet set up: application tables on a, nothing on b."""
-    return make_pair(server_pair)
+    pair = make_pair(server_pair)
+    try:
+        yield pair
+    finally:
+        for node in pair.servers:
+            remove(pair, node)
+
+
+def remove(pair: Pair, node: str) -> None:
+    """Take a pair's database away with all that refers to it, so that the next test finds free slots."""
+    pair.servers[node].thaw()
+    pair.sql(node, "ALTER SYSTEM RESET synchronous_standby_names", user="postgres")
+    pair.sql(node, "SELECT pg_reload_conf()", user="postgres")
+    here = "SELECT subname FROM pg_subscription s JOIN pg_database d ON d.oid = subdbid WHERE datname = %s"
+    for (name,) in pair.sql(node, here, pair.database, user="postgres"):
+        with pair.connect(node, "postgres") as connection:
+            connection.execute("SET default_transaction_read_only = off")
+            connection.execute(f"ALTER SUBSCRIPTION {name} DISABLE")
+            connection.execute(f"ALTER SUBSCRIPTION {name} SET (slot_name = NONE)")
+            connection.execute(f"DROP SUBSCRIPTION {name}")
+    with psycopg.connect(pair.servers[node].dsn(), autocommit=True) as connection:
+        connection.execute(f"ALTER DATABASE {pair.database} ALLOW_CONNECTIONS false")
+        gone = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s"
+        connection.execute(gone, (pair.database,))
+        slots = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = %s"
+        connection.execute(slots, (pair.database,))
+        connection.execute(f"DROP DATABASE {pair.database} WITH (FORCE)")
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Poll until the condition holds; pytest's own timeout is far behind this one."""
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.01)
 
 
 @pytest.fixture

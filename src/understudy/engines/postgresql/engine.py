@@ -7,8 +7,13 @@ from pathlib import Path
 
 from understudy.engines.base import Finding, RescueReport, VerifyReport
 from understudy.engines.postgresql import fencing, links, sequences, slots, synchronous
+from understudy.engines.postgresql.check import check
 from understudy.engines.postgresql.probe import Prober
+from understudy.engines.postgresql.rescue import rescue
+from understudy.engines.postgresql.rewind import rewind
 from understudy.engines.postgresql.sessions import Sessions
+from understudy.engines.postgresql.setup import setup
+from understudy.engines.postgresql.verify import verify
 from understudy.model import Cluster, Link, Probe
 
 
@@ -26,20 +31,16 @@ class PostgreSQLEngine:
         self._prober = Prober(self.sessions)
 
     async def check(self) -> Sequence[Finding]:
-        from understudy.engines.postgresql.check import check
-
         return await check(self.sessions)
 
     async def setup(self, *, progress: Callable[[str], None]) -> Mapping[str, str]:
-        from understudy.engines.postgresql.setup import setup
-
         return await setup(self.sessions, progress)
 
     async def probe(self, node: str, *, heartbeat: int | None, epoch: int) -> Probe:
         return await self._prober.probe(node, heartbeat=heartbeat, epoch=epoch)
 
-    async def announce(self, epoch: int, primary: str) -> tuple[str, ...]:
-        return await fencing.announce(self.sessions, epoch, primary)
+    async def announce(self, epoch: int, primary: str, nodes: Sequence[str]) -> tuple[str, ...]:
+        return await fencing.announce(self.sessions, epoch, primary, nodes)
 
     async def fence(self, node: str, epoch: int) -> None:
         await fencing.fence(self.sessions, node, epoch)
@@ -84,21 +85,15 @@ class PostgreSQLEngine:
         await synchronous.relax_sync(self.sessions, node, epoch)
 
     async def rescue(self, link: Link, after: int, folder: Path, epoch: int) -> RescueReport:
-        from understudy.engines.postgresql.rescue import rescue
-
         return await rescue(self.sessions, self.cluster, link, after, folder, epoch)
 
     async def rewind(self, link: Link, reverse: Link, after: int, epoch: int) -> int:
-        from understudy.engines.postgresql.rewind import rewind
-
         return await rewind(self.sessions, self.cluster, link, reverse, after, epoch)
 
     async def drop_link(self, link: Link, epoch: int) -> tuple[str, ...]:
         return await links.drop_link(self.sessions, link, epoch)
 
     async def verify(self, left: str, right: str) -> VerifyReport:
-        from understudy.engines.postgresql.verify import verify
-
         return await verify(self.sessions, self.cluster, left, right)
 
     async def close(self) -> None:

@@ -15,9 +15,9 @@ from understudy.decide.plans import slot_name
 # The tables of schema understudy that are replicated; `fence` and `rewound` belong to one node each.
 REPLICATED = ("heartbeat", "marker", "sequence_sample", "commit_token")
 
-# Tables of the application: no system schema, not ours, not an extension's, not temporary.
+# Tables of the application: no system schema, not ours, not an extension's; unlogged ones cannot be published.
 APPLICATION_TABLE = """
-    c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
+    c.relkind IN ('r', 'p') AND c.relpersistence = 'p'
     AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'understudy')
     AND NOT EXISTS (SELECT FROM pg_depend d
                     WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
