@@ -53,7 +53,9 @@ class World:
         nodes = tuple(replace(n, dsn=dsn) if n.name == node else n for n in self.cluster.nodes)
         self.cluster = replace(self.cluster, nodes=nodes)
 
-    def at(self, epoch: int, primary: str, phase: Phase = Phase.OPEN, *, ttl: float = 600, **more: object) -> None:
+    def at(
+        self, epoch: int, primary: str, phase: Phase = Phase.OPEN, *, ttl: float = 600, **more: object
+    ) -> None:
         now = boot_now()
         assert self.file.write(
             Lease(epoch=epoch, primary=primary, phase=phase, renewed=now + ttl, deadline=now + ttl, **more)  # type: ignore[arg-type]

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _IDLE = TransactionStatus.IDLE
 _ACTIVE = TransactionStatus.ACTIVE
 _INTRANS = TransactionStatus.INTRANS
+_MAY_COMMIT = (_INTRANS, _IDLE)
 _BAD = ConnStatus.BAD
 _OPEN = Phase.OPEN
 _PLAIN = frozenset("SIUDWsiudw")  # SELECT, INSERT, UPDATE, DELETE, WITH: never a commit by themselves
@@ -193,7 +194,7 @@ class Guard:
         if self._host is None or self._readonly:
             return
         status = self.pgconn.transaction_status
-        if status != _INTRANS and status != _IDLE and self._pipeline is None:
+        if status not in _MAY_COMMIT and self._pipeline is None:
             return  # a failed transaction, which COMMIT rolls back, or a connection that is gone
         lease = self._host.lease()
         if (
