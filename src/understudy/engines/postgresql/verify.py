@@ -18,6 +18,7 @@ from psycopg import sql
 
 from understudy.engines.base import TableCheck, VerifyReport
 from understudy.engines.postgresql.checksum import checksum
+from understudy.engines.postgresql.rescue_files import quote_identifier
 from understudy.engines.postgresql.schema import publication
 from understudy.engines.postgresql.sessions import ControlConnection, Sessions
 from understudy.engines.postgresql.tail import INTERNAL, pin
@@ -26,19 +27,38 @@ from understudy.model import Cluster
 
 VERIFY_TIMEOUT: Final = 4 * 3600.0
 """Seconds for the checksums of all tables."""
-ATTEMPTS: Final = 30
+ATTEMPTS: Final = 40
 LOCK_WAIT_MS: Final = 200
 """For one table; LOCK_ALL_MS is for all. Both stay below `deadlock_timeout` (1 s), the time after which a writer
 that waits for us looks for a deadlock: by then we have always given up, so no writer is ever the victim."""
 LOCK_ALL_MS: Final = 500
 HOLD: Final = 1.0
 """Seconds that writers may be held while the standby comes to the marker; then all begins again."""
+PATIENCE: Final = 60.0
+"""Seconds that the follower may be behind before anything begins."""
 _POLL: Final = 0.002
-_MAX_PAUSE: Final = 2.0
+_MAX_PAUSE: Final = 1.0
 
 _TABLES = """
 SELECT schemaname, tablename FROM pg_publication_tables
 WHERE pubname = %s AND NOT (schemaname = 'understudy' AND tablename = ANY (%s)) ORDER BY 1, 2
+"""
+
+
+# In one round trip, and the error names the table.
+_LOCK = """
+DO $understudy$
+DECLARE name text;
+BEGIN
+    FOREACH name IN ARRAY {}::text[] LOOP
+        BEGIN
+            EXECUTE 'LOCK TABLE ' || name || ' IN SHARE MODE';
+        EXCEPTION WHEN lock_not_available OR query_canceled THEN
+            RAISE EXCEPTION USING ERRCODE = 'lock_not_available', MESSAGE = 'busy: ' || name, TABLE = name;
+        END;
+    END LOOP;
+END
+$understudy$
 """
 
 
@@ -84,50 +104,61 @@ async def _snapshots(
     readers: tuple[ControlConnection, ControlConnection],
 ) -> int:
     """Open a snapshot of the same position on both readers; returns the position on ``left``."""
-    patience = sessions.cluster.policy.step_timeout
+    order = [quote_identifier(schema) + "." + quote_identifier(table) for schema, table in tables]
     why = ""
     for attempt in range(ATTEMPTS):
         # First without any lock: nobody is held while the follower is far behind.
-        if not await _reaches(sessions, left, right, patience):
+        took = await _reaches(sessions, left, right, PATIENCE)
+        if took is None:
             raise EngineError(
-                f"{right}: does not come to a marker of {left} within {patience:g} s: it does not follow"
+                f"{right}: does not come to a marker of {left} within {PATIENCE:g} s: it does not follow"
             )
+        if took > HOLD / 2:
+            why = f"{right} is {took:.1f} s behind"
+            continue
         try:
-            async with _writers_held(sessions, left, tables):
-                if await _reaches(sessions, left, right, HOLD):
-                    await asyncio.gather(*(_open_snapshot(reader) for reader in readers))
-                    cursor = await readers[0].execute("SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn")
-                    row = await cursor.fetchone()
-                    return int(row[0]) if row else 0
+            async with _writers_held(sessions, left, order):
+                if await _reaches(sessions, left, right, HOLD) is not None:
+                    return await _open_snapshots(readers)
                 why = f"{right} did not come to a marker within {HOLD:g} s"
-        except _Busy:
-            why = f"a table of {left} was locked or written for longer than {LOCK_WAIT_MS} ms every time"
-        await asyncio.sleep(min(0.05 * 1.5**attempt, _MAX_PAUSE) * random.uniform(0.5, 1.0))  # noqa: S311
+        except _Busy as busy:
+            # Whoever writes this table probably waits for one that we had already: next time it comes first,
+            # so that we learn the order in which the application goes through its tables.
+            order = [busy.table] * (busy.table in order) + [name for name in order if name != busy.table]
+            why = f"writers kept {busy.table} of {left} for longer than {LOCK_WAIT_MS} ms"
+        await asyncio.sleep(min(0.02 * 1.25**attempt, _MAX_PAUSE) * random.uniform(0.5, 1.0))  # noqa: S311
     raise EngineError(
-        f"{left}: could not be compared, {ATTEMPTS} attempts: {why}; try again when it is quieter"
+        f"{left}: could not be compared in {ATTEMPTS} attempts: {why}; try again when it is quieter"
     )
 
 
 class _Busy(Exception):
-    """The locks were not to be had in time."""
+    """The lock of a table was not to be had in time."""
+
+    def __init__(self, table: str) -> None:
+        self.table = table
+        super().__init__(table)
 
 
 @asynccontextmanager
-async def _writers_held(
-    sessions: Sessions, node: str, tables: Sequence[tuple[str, str]]
-) -> AsyncIterator[None]:
-    """Hold the writers of these tables for the time of the block."""
+async def _writers_held(sessions: Sessions, node: str, tables: Sequence[str]) -> AsyncIterator[None]:
+    """Hold the writers of these tables (quoted names), locked in this order, for the time of the block."""
     async with sessions.control(node, doing="hold writers") as lock, lock.transaction(force_rollback=True):
-        if tables:
-            await lock.execute(
-                f"SET LOCAL lock_timeout = {LOCK_WAIT_MS}; SET LOCAL statement_timeout = {LOCK_ALL_MS}"
-            )
-            names = sql.SQL(", ").join(sql.Identifier(*name) for name in tables)
-            try:
-                await lock.execute(sql.SQL("LOCK TABLE {} IN SHARE MODE").format(names))
-            except (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled):
-                raise _Busy from None
+        await lock.execute(
+            f"SET LOCAL lock_timeout = {LOCK_WAIT_MS}; SET LOCAL statement_timeout = {LOCK_ALL_MS}"
+        )
+        try:
+            await lock.execute(sql.SQL(_LOCK).format(sql.Literal(list(tables))))
+        except (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled) as error:
+            raise _Busy(error.diag.table_name or "") from None
         yield
+
+
+async def _open_snapshots(readers: tuple[ControlConnection, ControlConnection]) -> int:
+    await asyncio.gather(*(_open_snapshot(reader) for reader in readers))
+    cursor = await readers[0].execute("SELECT (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint")
+    row = await cursor.fetchone()
+    return int(row[0]) if row else 0
 
 
 async def _open_snapshot(connection: ControlConnection) -> None:
@@ -135,21 +166,21 @@ async def _open_snapshot(connection: ControlConnection) -> None:
     await pin(connection)  # the first query takes the snapshot
 
 
-async def _reaches(sessions: Sessions, left: str, right: str, patience: float) -> bool:
-    """Commit a marker on ``left`` and wait until ``right`` has it, at most ``patience`` seconds."""
+async def _reaches(sessions: Sessions, left: str, right: str, patience: float) -> float | None:
+    """Commit a marker on ``left`` and wait until ``right`` has it; returns the seconds, None past ``patience``."""
     loop = asyncio.get_running_loop()
     marker = f"verify/{uuid.uuid4()}"
     async with sessions.control(left, doing="write a marker") as connection:
         await connection.execute("INSERT INTO understudy.marker (id) VALUES (%s)", (marker,))
     try:
-        end = loop.time() + patience
+        begun = loop.time()
         async with sessions.control(right, timeout=patience + 5, doing="look for a marker") as connection:
             while True:
                 cursor = await connection.execute("SELECT FROM understudy.marker WHERE id = %s", (marker,))
                 if await cursor.fetchone() is not None:
-                    return True
-                if loop.time() > end:
-                    return False
+                    return loop.time() - begun
+                if loop.time() - begun > patience:
+                    return None
                 await asyncio.sleep(_POLL)
     finally:
         async with sessions.control(left, doing="remove a marker") as connection:
