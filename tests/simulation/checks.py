@@ -1,0 +1,131 @@
+"""The promises, checked while the world runs. A broken one raises `Broken` at the moment it breaks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from tests.simulation.hosts import Host, HostLease
+from tests.simulation.kernel import Broken
+from tests.simulation.nodes import Node, Txn
+from understudy.decide import invariants
+from understudy.lease import Phase
+from understudy.model import ClusterState, Rpo
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+
+class Checks:
+    """What was promised to clients so far, and whether it still holds."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.acked: dict[int, Txn] = {}
+        self.tokens: set[int] = set()  # exactly-once transactions that were acknowledged
+        self.rescued: set[int] = set()
+        self.excused: set[int] = set()  # lost by what nobody promises to survive (see simulation.md)
+        self.accepted_loss = False
+        self.newest_commit = 0
+        self.last_ack = 0.0
+        self.counts: Counter[str] = Counter()
+
+    # --- one writer ------------------------------------------------------------------------------------------
+
+    def lease_written(self, host: Host, before: HostLease) -> None:
+        lease, now = host.lease, self.world.kernel.now
+        if lease.epoch < before.epoch:
+            raise Broken("epoch", f"lease of {host.name} went back from {before.epoch} to {lease.epoch}")
+        if lease.phase is Phase.OPEN:
+            for other in self.world.hosts:
+                theirs = other.lease
+                if theirs.phase is Phase.OPEN and theirs.deadline > now and theirs.primary != lease.primary:
+                    raise Broken(
+                        "one writer",
+                        f"{host.name} may write to {lease.primary} at {lease.epoch} while {other.name} may write to "
+                        f"{theirs.primary} at {theirs.epoch} for {theirs.deadline - now:.2f} s more",
+                    )
+
+    def begun(self, host: Host, txn: Txn) -> None:
+        for other in self.world.hosts:
+            lease = other.lease
+            if lease.phase is Phase.OPEN and lease.deadline > self.world.kernel.now and lease.primary != txn.node:
+                raise Broken("one writer", f"{host.name} began on {txn.node}, {other.name} writes to {lease.primary}")
+
+    def committed(self, node: Node, txn: Txn) -> int:
+        """Returns the newest epoch anybody had committed under when this one did."""
+        self.newest_commit = max(self.newest_commit, txn.epoch)
+        if node.from_past:
+            self.excused.add(txn.id)
+        return self.newest_commit
+
+    def ended(self, host: Host, txn: Txn, outcome: str) -> None:
+        self.counts[outcome] += 1
+        if outcome != "acked":
+            return
+        if txn.overtaken > txn.epoch:
+            raise Broken("one writer", f"{txn.node} acknowledged at {txn.epoch} after a commit at {txn.overtaken}")
+        self.last_ack = self.world.kernel.now
+        if txn.token:
+            self.tokens.add(txn.token)
+        self.acked[txn.id] = txn
+
+    # --- the decision ----------------------------------------------------------------------------------------
+
+    def state_written(self, before: ClusterState, after: ClusterState) -> None:
+        broken = invariants.of_change(before, after, self.world.policy.rpo)
+        if broken:
+            raise Broken("invariants", "; ".join(broken))
+        if after.primary != before.primary or (before.plan and not after.plan and before.epoch > 1):
+            self.nothing_lost(after.primary)
+
+    # --- data ------------------------------------------------------------------------------------------------
+
+    def present(self, name: str) -> tuple[set[int], Counter[int]]:
+        """Transactions whose row is on that node, and how often each exactly-once token was applied."""
+        rows: set[int] = set()
+        tokens: Counter[int] = Counter()
+        for key, value in self.world.nodes[name].disk.data.items():
+            if type(key) is int:
+                rows.add(value[0])
+                if value[1]:
+                    tokens[value[1]] += 1
+        return rows, tokens
+
+    def nothing_lost(self, primary: str) -> None:
+        world = self.world
+        rows, tokens = self.present(primary)
+        twice = [token for token, times in tokens.items() if times > 1]
+        if twice:
+            raise Broken("exactly once", f"on {primary} twice: {twice}")
+        missing = {
+            txn.id
+            for txn in self.acked.values()
+            if txn.id not in rows and not (txn.token and txn.token in tokens) and txn.id not in self.excused
+        }
+        if not missing:
+            return
+        if world.policy.rpo is Rpo.ZERO:
+            if not self.accepted_loss:
+                raise Broken("rpo zero", f"acknowledged but not on {primary}: {sorted(missing)}")
+            return
+        for node in world.nodes.values():
+            if node.name != primary:
+                missing -= self.present(node.name)[0]
+        missing -= self.rescued
+        if missing:
+            raise Broken("rpo bounded", f"acknowledged, not on {primary}, in no tail, not rescued: {sorted(missing)}")
+
+    def rescued_now(self, txns: set[int], primary: str, after: int) -> None:
+        """Rescued: on the old primary only. What the primary has too must not be called rescued."""
+        rows, _ = self.present(primary)
+        both = {txn for txn in txns if txn in rows}
+        if both:
+            raise Broken("rescue", f"rescued although {primary} has them: {sorted(both)}")
+        self.rescued |= txns
+
+    def equal(self) -> str:
+        """What differs between the nodes, or an empty string."""
+        one, other = (node.disk.data for node in self.world.nodes.values())
+        keys = {k for k in one.keys() | other.keys() if k not in ("hb", "mark", "seq") and one.get(k) != other.get(k)}
+        return f"differ in {sorted(map(str, keys))[:6]}" if keys else ""
