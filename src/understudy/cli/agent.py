@@ -1,0 +1,42 @@
+"""`understudy run`: the agent itself, in the foreground, as a service manager wants it."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from typing import Annotated
+
+import typer
+
+from understudy import config as configuration
+from understudy import logs
+from understudy.agent.service import serve
+from understudy.cli.common import Cli, of
+from understudy.config import Config
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("run")(run)
+
+
+def run(
+    context: typer.Context,
+    standby: Annotated[bool, typer.Option("--standby", help="Wait for an acting agent's place.")] = False,
+    log_format: Annotated[logs.LogFormat, typer.Option(help="console or json")] = logs.LogFormat.CONSOLE,
+    log_level: Annotated[
+        logs.LogLevel, typer.Option(help="debug, info, warning, error")
+    ] = logs.LogLevel.INFO,
+) -> None:
+    """Run the agents of all configured clusters until SIGTERM; SIGHUP reads the configuration again."""
+    cli = of(context)
+    logs.configure(log_format, log_level)
+    asyncio.run(serve(lambda: _load(cli), standby=standby))
+
+
+def _load(cli: Cli) -> Config:
+    """The configuration as it is on disk now; `--cluster` leaves only that one."""
+    config = configuration.load(cli.path)
+    if cli.wanted is None:
+        return config
+    return dataclasses.replace(config, clusters=(config.cluster(cli.wanted),))
