@@ -19,151 +19,55 @@ import fcntl
 import mmap
 import os
 import stat
-import struct
-import threading
 import time
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from enum import IntEnum
-from hashlib import blake2b
 from pathlib import Path
 
 from understudy.errors import LeaseError
+from understudy.lease_record import (
+    HEADER,
+    LAYOUT,
+    MAGIC,
+    NAME_BYTES,
+    RECORD_AT,
+    SEQUENCE_AT,
+    STATE_END,
+    Lease,
+    Phase,
+    boot_now,
+    decode,
+    encode,
+)
+from understudy.lease_slots import (
+    CURRENT,
+    EPOCH,
+    OLDER,
+    PID,
+    PROCESS_SLOTS,
+    SLOT_SIZE,
+    SLOT_WORDS,
+    SLOTS_AT,
+    START,
+    ProcessSlot,
+    ProcessView,
+    start_time,
+)
 
-_MAGIC = b"UNDRSTDY"
-_LAYOUT = 1
-_HEADER = struct.Struct("<8sII")
-_SEQUENCE_AT = 64
-_RECORD_AT = (128, 320)
-_RECORD_SIZE = 192
-_RECORD = struct.Struct("<8sQQIdddB47sB47s")  # magic, sequence, epoch, phase, deadline, renewed, lag, names
-_DIGEST_SIZE = 16
-_STATE_END = _RECORD_AT[1] + _RECORD_SIZE
-_SLOTS_AT = 1024
-_SLOT_SIZE = 64
-_SLOT_WORDS = _SLOT_SIZE // 8
-PROCESS_SLOTS = 1024
-_SIZE = _SLOTS_AT + PROCESS_SLOTS * _SLOT_SIZE
-NAME_BYTES = 47
+__all__ = [
+    "NAME_BYTES",
+    "PROCESS_SLOTS",
+    "Lease",
+    "LeaseFile",
+    "Phase",
+    "ProcessSlot",
+    "ProcessView",
+    "boot_now",
+]
+
+_SIZE = SLOTS_AT + PROCESS_SLOTS * SLOT_SIZE
 _LOCK_PATIENCE = 0.25  # seconds; the lock is only ever held for microseconds
-
-# Words of a process slot. The order in which they are written and read matters: see `ProcessSlot`.
-_PID, _START, _EPOCH, _CURRENT, _OLDER = range(5)
-
-
-class Phase(IntEnum):
-    """What the holders of the lease may do.
-
-    OPEN: write. HOLDING (planned change): new transactions wait, those in flight may finish and commit.
-    CHANGING (unplanned): new ones wait, calls in flight on the old primary are aborted, nothing may be
-    committed there any more.
-    """
-
-    OPEN = 1
-    HOLDING = 2
-    CHANGING = 3
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lease:
-    """Who may be written to, until when.
-
-    Args:
-        epoch: the fencing number.
-        primary: name of the node that accepts writes at this epoch.
-        deadline: boot time (seconds, CLOCK_BOOTTIME) after which the lease is worth nothing.
-        renewed: boot time at which it was last confirmed by two of three.
-        standby: name of the node that follows, or empty.
-        standby_lag: seconds it is behind; negative: unknown.
-    """
-
-    epoch: int
-    primary: str
-    phase: Phase
-    deadline: float
-    renewed: float
-    standby: str = ""
-    standby_lag: float = -1.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProcessView:
-    """One registered process: its calls in flight, and the newest epoch it has seen."""
-
-    pid: int
-    in_flight: int
-    epoch_seen: int
-    alive: bool
-
-
-def boot_now() -> float:
-    """Seconds since boot, time asleep included: the one clock that all processes of a host share."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
-def _encode(sequence: int, lease: Lease) -> bytes:
-    primary, standby = lease.primary.encode(), lease.standby.encode()
-    for name in (primary, standby):
-        if len(name) > NAME_BYTES:
-            raise LeaseError(f"expected a node name of at most {NAME_BYTES} bytes, found {name.decode()!r}")
-    body = _RECORD.pack(
-        _MAGIC,
-        sequence,
-        lease.epoch,
-        lease.phase,
-        lease.deadline,
-        lease.renewed,
-        lease.standby_lag,
-        len(primary),
-        primary,
-        len(standby),
-        standby,
-    )
-    return body + blake2b(body, digest_size=_DIGEST_SIZE).digest()
-
-
-def _decode(state: bytes) -> Lease | None:
-    """The record that counts in these first `_STATE_END` bytes of the file, or None if they are not whole."""
-    magic, layout, _ = _HEADER.unpack_from(state)
-    if magic != _MAGIC or layout != _LAYOUT:
-        return None
-    sequence = int.from_bytes(state[_SEQUENCE_AT : _SEQUENCE_AT + 8], "little")
-    at = _RECORD_AT[sequence & 1]
-    body = state[at : at + _RECORD.size]
-    digest = state[at + _RECORD.size : at + _RECORD.size + _DIGEST_SIZE]
-    if blake2b(body, digest_size=_DIGEST_SIZE).digest() != digest:
-        return None
-    magic, written_as, epoch, phase, deadline, renewed, lag, n_primary, primary, n_standby, standby = (
-        _RECORD.unpack(body)
-    )
-    if magic != _MAGIC or written_as != sequence or max(n_primary, n_standby) > NAME_BYTES:
-        return None
-    try:
-        return Lease(
-            epoch=epoch,
-            primary=primary[:n_primary].decode(),
-            phase=Phase(phase),
-            deadline=deadline,
-            renewed=renewed,
-            standby=standby[:n_standby].decode(),
-            standby_lag=lag,
-        )
-    except ValueError:
-        return None
-
-
-def _start_time(pid: int) -> int | None:
-    """When that process was started (clock ticks since boot), or None if there is no such process.
-
-    A zombie counts as gone: its memory, and with it every connection, no longer exists.
-    """
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] in (b"Z", b"X") else int(fields[19])
 
 
 class LeaseFile:
@@ -212,14 +116,14 @@ class LeaseFile:
         Costs a copy of 512 bytes and a comparison as long as nothing changed. The deadline is for the caller
         to check. The same object is returned while the bytes are the same.
         """
-        state = self._map[:_STATE_END] if self._map is not None else b""
+        state = self._map[:STATE_END] if self._map is not None else b""
         last = self._last
         if state == last[0]:
             return last[1]
         for _ in range(4):  # two writes during one copy tear it; five in a row do not happen
-            if (lease := _decode(state)) is not None:
+            if (lease := decode(state)) is not None:
                 break
-            state = self._mapped()[:_STATE_END]
+            state = self._mapped()[:STATE_END]
         if lease is not None:
             self._last = (state, lease)
         return lease
@@ -287,7 +191,7 @@ class LeaseFile:
         # The former map stays: a thread may be reading it right now. It is freed with its last reference.
         self._open()
         for slot in list(self._slots):
-            slot._move(self._claim())
+            slot.move(self._claim())
         return True
 
     def register(self) -> ProcessSlot:
@@ -300,12 +204,12 @@ class LeaseFile:
         with self._exclusive():
             for number in range(PROCESS_SLOTS):
                 words = self._slot(number)
-                if words[_PID] and _start_time(words[_PID]) == words[_START]:
+                if words[PID] and start_time(words[PID]) == words[START]:
                     continue
-                words[_PID] = 0
-                words[_EPOCH] = words[_CURRENT] = words[_OLDER] = 0
-                words[_START] = _start_time(os.getpid()) or 0
-                words[_PID] = os.getpid()
+                words[PID] = 0
+                words[EPOCH] = words[CURRENT] = words[OLDER] = 0
+                words[START] = start_time(os.getpid()) or 0
+                words[PID] = os.getpid()
                 return words
         raise LeaseError(
             f"{self.path}: all {PROCESS_SLOTS} process slots are taken; run fewer processes on this host"
@@ -316,11 +220,11 @@ class LeaseFile:
         views = []
         for number in range(PROCESS_SLOTS):
             words = self._slot(number)
-            pid, start = words[_PID], words[_START]
+            pid, start = words[PID], words[START]
             if not pid:
                 continue
-            alive = _start_time(pid) == start
-            epoch, current, older = words[_EPOCH], words[_CURRENT], words[_OLDER]
+            alive = start_time(pid) == start
+            epoch, current, older = words[EPOCH], words[CURRENT], words[OLDER]
             views.append(ProcessView(pid=pid, in_flight=current + older, epoch_seen=epoch, alive=alive))
             if not alive:
                 self._free(number, pid, start)
@@ -329,8 +233,8 @@ class LeaseFile:
     def _free(self, number: int, pid: int, start: int) -> None:
         with suppress(LeaseError), self._exclusive():
             words = self._slot(number)
-            if (words[_PID], words[_START]) == (pid, start):  # not taken over meanwhile
-                words[_PID] = 0
+            if (words[PID], words[START]) == (pid, start):  # not taken over meanwhile
+                words[PID] = 0
 
     def quiet(self, *, before_epoch: int) -> list[int]:
         """The living processes that may still have calls in flight from an epoch before ``before_epoch``.
@@ -348,11 +252,11 @@ class LeaseFile:
     def _busy(self, before_epoch: int) -> Iterator[int]:
         for number in range(PROCESS_SLOTS):
             words = self._slot(number)
-            pid, start = words[_PID], words[_START]
+            pid, start = words[PID], words[START]
             if not pid:
                 continue
-            epoch, current, older = words[_EPOCH], words[_CURRENT], words[_OLDER]  # in this order
-            if (older or (current and epoch < before_epoch)) and _start_time(pid) == start:
+            epoch, current, older = words[EPOCH], words[CURRENT], words[OLDER]  # in this order
+            if (older or (current and epoch < before_epoch)) and start_time(pid) == start:
                 yield pid
 
     def close(self) -> None:
@@ -367,20 +271,20 @@ class LeaseFile:
 
     def _slot(self, number: int) -> memoryview:
         self._mapped()
-        at = _SLOTS_AT // 8 + number * _SLOT_WORDS
-        return self._words[at : at + _SLOT_WORDS]
+        at = SLOTS_AT // 8 + number * SLOT_WORDS
+        return self._words[at : at + SLOT_WORDS]
 
     def _read_now(self) -> Lease | None:
-        return _decode(self._mapped()[:_STATE_END])
+        return decode(self._mapped()[:STATE_END])
 
     def _store(self, lease: Lease) -> None:
         mapped = self._mapped()
-        mapped[: _HEADER.size] = _HEADER.pack(_MAGIC, _LAYOUT, 0)
-        sequence = (self._words[_SEQUENCE_AT // 8] + 1) & 0xFFFF_FFFF_FFFF_FFFF
-        record = _encode(sequence, lease)
-        at = _RECORD_AT[sequence & 1]
+        mapped[: HEADER.size] = HEADER.pack(MAGIC, LAYOUT, 0)
+        sequence = (self._words[SEQUENCE_AT // 8] + 1) & 0xFFFF_FFFF_FFFF_FFFF
+        record = encode(sequence, lease)
+        at = RECORD_AT[sequence & 1]
         mapped[at : at + len(record)] = record
-        self._words[_SEQUENCE_AT // 8] = sequence  # one aligned 8-byte store
+        self._words[SEQUENCE_AT // 8] = sequence  # one aligned 8-byte store
 
     @contextmanager
     def _exclusive(self) -> Iterator[None]:
@@ -435,99 +339,13 @@ def _prepare(fd: int, path: Path) -> None:
         )
     if status.st_size == 0:
         os.ftruncate(fd, _SIZE)
-        os.pwrite(fd, _HEADER.pack(_MAGIC, _LAYOUT, 0), 0)
+        os.pwrite(fd, HEADER.pack(MAGIC, LAYOUT, 0), 0)
         with suppress(PermissionError):
             os.fchmod(fd, 0o660)  # whatever the umask: the agent and the application may be different users
         return
-    magic, layout, _ = _HEADER.unpack(os.pread(fd, _HEADER.size, 0))
-    if magic == _MAGIC and layout != _LAYOUT:
+    magic, layout, _ = HEADER.unpack(os.pread(fd, HEADER.size, 0))
+    if magic == MAGIC and layout != LAYOUT:
         raise LeaseError(
-            f"{path}: expected layout {_LAYOUT}, found {layout}: another version of Understudy uses it. "
+            f"{path}: expected layout {LAYOUT}, found {layout}: another version of Understudy uses it. "
             "Stop every process of the other version on this host and remove the file."
         )
-
-
-class ProcessSlot:
-    """What this process has in flight, for the agent to see. Safe to use from several threads.
-
-    A call *enters* before it reads the lease. It is counted under the newest epoch that this process had seen
-    by then; when the lease turns out to be newer, the caller leaves, calls `set_epoch_seen` and enters again.
-
-    Shared words: epoch seen, calls entered under it (current), calls entered earlier (older). When the epoch
-    moves on, *older* is written first, the epoch second, *current* last; readers read epoch, current, older.
-    So however reads and writes interleave, an old call is seen in one of the two.
-    """
-
-    __slots__ = ("__weakref__", "_current", "_lock", "_older", "_words", "epoch")
-
-    def __init__(self, words: memoryview) -> None:
-        self._words: memoryview | list[int] = words
-        self._lock = threading.Lock()
-        self._current = 0
-        self._older = 0
-        self.epoch = 0
-        _living_slots.add(self)
-
-    @property
-    def in_flight(self) -> int:
-        """Calls that have entered and not left."""
-        return self._current + self._older
-
-    def enter(self) -> int:
-        """Count one call up. Returns the epoch it is counted under, which `leave` wants back."""
-        with self._lock:
-            self._current += 1
-            self._words[_CURRENT] = self._current
-            return self.epoch
-
-    def leave(self, epoch: int) -> None:
-        """Count one call down that entered under this epoch."""
-        with self._lock:
-            if epoch == self.epoch:
-                self._current -= 1
-                self._words[_CURRENT] = self._current
-            else:
-                self._older -= 1
-                self._words[_OLDER] = self._older
-
-    def set_epoch_seen(self, epoch: int) -> None:
-        """Note that this process has seen a lease of that epoch. Lower ones are ignored."""
-        with self._lock:
-            if epoch <= self.epoch:
-                return
-            self._older += self._current
-            self._words[_OLDER] = self._older
-            self.epoch = epoch
-            self._words[_EPOCH] = epoch
-            self._current = 0
-            self._words[_CURRENT] = 0
-
-    def release(self) -> None:
-        """Give the slot back. What is still counted is counted for nobody from now on."""
-        with self._lock:
-            if isinstance(self._words, memoryview) and self._words[_PID] == os.getpid():
-                self._words[_PID] = 0
-            self._words = [0] * _SLOT_WORDS
-
-    def _move(self, words: memoryview) -> None:
-        """Go on in another slot, of a file that replaced the former one."""
-        with self._lock:
-            words[_OLDER], words[_EPOCH], words[_CURRENT] = self._older, self.epoch, self._current
-            self._words = words
-
-    def _forget(self) -> None:
-        """After a fork: the slot is the parent's. The child counts into the air until it has its own."""
-        self._lock = threading.Lock()
-        self._words = [0] * _SLOT_WORDS
-
-
-_living_slots: weakref.WeakSet[ProcessSlot] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for slot in list(_living_slots):
-        slot._forget()
-    _living_slots.clear()
-
-
-os.register_at_fork(after_in_child=_after_fork)

@@ -14,7 +14,7 @@ from psycopg_pool import PoolTimeout
 from tests.integration.test_client_world import World, two_servers, world  # noqa: F401
 
 from understudy.client import AsyncConnection, AsyncPool, CommitInDoubt, NoPrimaryAvailable, PrimaryLost
-from understudy.client.pool_async import connect_async
+from understudy.client.single_async import connect_async
 from understudy.lease import Phase
 
 

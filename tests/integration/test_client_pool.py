@@ -16,7 +16,7 @@ from psycopg_pool import PoolTimeout
 from tests.integration.test_client_world import World, two_servers, world  # noqa: F401
 
 from understudy.client import CommitInDoubt, NoPrimaryAvailable, Pool, PrimaryLost
-from understudy.client.pool import connect
+from understudy.client.single import connect
 from understudy.lease import Phase
 
 
@@ -129,6 +129,39 @@ def test_lost_before_commit_is_the_drivers_error(world: World, pool: Pool) -> No
         kill_backend_when(world, "query LIKE '%pg_sleep%'")
         result()
     assert type(caught.value) is psycopg.errors.AdminShutdown
+    assert world.names() == []
+
+
+@pytest.mark.parametrize("autocommit", [True, False])
+def test_an_idle_connection_that_ended_is_not_given_out(world: World, autocommit: bool) -> None:
+    """A restarted server must not make every idle connection an error, let alone one in doubt."""
+    with Pool(world.cluster, world.directory, kwargs={"autocommit": autocommit}) as pool:
+        with pool.connection() as conn:
+            before = conn.info.backend_pid
+        kill_backend_when(world, "application_name LIKE 'understudy-client/%'")
+        while world.sql("a", "SELECT 1 FROM pg_stat_activity WHERE pid = %s", before):
+            pass
+        with pool.connection() as conn:
+            conn.execute("INSERT INTO item (name) VALUES ('x')")
+            assert conn.info.backend_pid != before
+
+
+@pytest.mark.parametrize("autocommit", [True, False])
+def test_ended_while_idle_is_certain(world: World, autocommit: bool) -> None:
+    with (
+        Pool(world.cluster, world.directory, kwargs={"autocommit": autocommit}) as pool,
+        pytest.raises(psycopg.OperationalError) as caught,
+        pool.connection() as conn,
+    ):
+        if not autocommit:
+            conn.execute("INSERT INTO item (name) VALUES ('x')")
+        pid = conn.info.backend_pid
+        kill_backend_when(world, f"pid = {pid}")
+        while world.sql("a", "SELECT 1 FROM pg_stat_activity WHERE pid = %s", pid):
+            pass
+        if autocommit:
+            conn.execute("INSERT INTO item (name) VALUES ('x')")
+    assert not isinstance(caught.value, CommitInDoubt)
     assert world.names() == []
 
 

@@ -7,6 +7,7 @@ nothing was committed; while something is, it means that nobody can know.
 from __future__ import annotations
 
 import os
+import select
 import socket
 import threading
 import weakref
@@ -108,6 +109,8 @@ class Guard:
         self._abort_lock = threading.Lock()
         self._socket = socket.socket(fileno=os.dup(self.pgconn.socket))
         weakref.finalize(self, self._socket.close)
+        self._poll = select.poll()
+        self._poll.register(self._socket, select.POLLIN)
         me = weakref.ref(self)
 
         def noticed(diagnostic: psycopg.errors.Diagnostic) -> None:
@@ -162,6 +165,20 @@ class Guard:
         """Whether the server has told us that it takes no writes. No round trip."""
         return any(self.pgconn.parameter_status(name) == value for name, value in _READ_ONLY)
 
+    def still_there(self) -> bool:
+        """Read what the server sent unasked. False once it has ended the session. No round trip."""
+        try:
+            for _ in range(4):  # a farewell and the end of the stream arrive one after the other
+                if not self._poll.poll(0):
+                    break
+                self.pgconn.consume_input()
+        except psycopg.OperationalError as error:
+            self._let_go()
+            if self._host is not None and not self._aborted:
+                self._host.report(self.node, self.epoch, str(error))
+            return False
+        return True
+
     def _announce(self, query: object) -> None:
         """A cursor is about to send this statement."""
         self._announced, self._unannounced = True, False
@@ -208,6 +225,10 @@ class Guard:
             raise PrimaryLost(
                 f"the transaction was not committed: {reason}. Nothing was sent to node {self.node!r} "
                 f"(epoch {self.epoch}). Run the transaction again on a new connection."
+            )
+        if self._pipeline is None and self._poll.poll(0) and not self.still_there():
+            raise psycopg.OperationalError(
+                f"node {self.node!r} ended the session before this was sent: nothing was committed"
             )
         self._sync_cancelled = False
         self._stake = True

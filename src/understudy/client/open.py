@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from understudy.client import connection, connection_async, pool_async
+from understudy.client import connection, connection_async, pool_async, single, single_async
 from understudy.client import pool as pool_sync
 from understudy.config import load
 
@@ -34,7 +34,7 @@ def connect(
     (None: the policy's ``hold_timeout``).
     """
     config = load()
-    return pool_sync.connect(config.cluster(cluster), config.directory, timeout=timeout, **options)
+    return single.connect(config.cluster(cluster), config.directory, timeout=timeout, **options)
 
 
 async def connect_async(
@@ -45,6 +45,6 @@ async def connect_async(
 ) -> connection_async.AsyncConnection:
     """The same for asyncio."""
     config = load()
-    return await pool_async.connect_async(
+    return await single_async.connect_async(
         config.cluster(cluster), config.directory, timeout=timeout, **options
     )

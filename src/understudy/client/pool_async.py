@@ -18,8 +18,8 @@ from understudy.client.admission_async import hold, no_primary
 from understudy.client.connection_async import AsyncConnection
 from understudy.client.errors import CommitInDoubt, NoPrimaryAvailable
 from understudy.client.host import Host, host_of
-from understudy.client.inner_async import AsyncConnector, AsyncTarget
-from understudy.client.outcome import certainly_not_committed, is_connection_error
+from understudy.client.inner_async import AsyncTarget
+from understudy.client.outcome import certainly_not_committed
 from understudy.client.switch import AsyncSwitch
 from understudy.lease import Lease, Phase, boot_now
 from understudy.model import Cluster
@@ -138,7 +138,7 @@ class AsyncPool:
                 if self._is_open(target):
                     raise self._blame(target) from None
             else:
-                if conn.role_checked:
+                if conn.role_checked and not conn._poll.poll(0):
                     tag = self._host.enter(target.epoch, target.node)
                     if tag is not None:
                         conn.in_flight = tag
@@ -263,7 +263,10 @@ class AsyncPool:
                 await host.wait_change_async(version, _PAUSE)
 
     async def _accept(self, conn: AsyncConnection, target: AsyncTarget) -> bool:
-        """Check the server's role and enter; where either fails, the connection goes back."""
+        """Check that the server is there and writable, and enter; else the connection goes back."""
+        if not conn.still_there():
+            await self._back(conn)  # the pool makes another one
+            return False
         if not conn.role_checked and not conn._readonly:
             if conn.read_only_server():
                 # Promoted by nobody yet, or fenced: a new connection may see better.
@@ -366,39 +369,3 @@ def _fresh_enough(lease: Lease, max_lag: float | None) -> bool:
     if max_lag is None:
         return True
     return lease.standby_lag <= max_lag and lease.deadline > boot_now()
-
-
-async def connect_async(
-    cluster: Cluster,
-    directory: Path,
-    *,
-    timeout: float | None = None,  # noqa: ASYNC109
-    **kwargs: Any,
-) -> AsyncConnection:
-    """One connection to the present primary, to be kept: each transaction on it is counted by itself.
-
-    New transactions wait while a planned change is under way. After a change of primary it raises
-    `PrimaryLost` and is closed: connect again. Keyword arguments are those of ``psycopg.AsyncConnection.connect``.
-    """
-    host = host_of(cluster, directory)
-    host.start()
-    began = monotonic()
-    until = began + (cluster.policy.hold_timeout if timeout is None else timeout)
-    while True:
-        lease = await hold(host, until)
-        host.slot.set_epoch_seen(lease.epoch)
-        version = host.version
-        connector = AsyncConnector(host, lease.epoch, lease.primary, readonly=False)
-        try:
-            conn = await connector.connect(cluster.node(lease.primary).dsn, **kwargs)
-        except psycopg.OperationalError as error:
-            if not is_connection_error(error) or monotonic() > until:
-                raise
-        else:
-            if not conn.read_only_server():
-                conn.gated = True
-                return conn
-            await conn.close()
-            if monotonic() > until:
-                raise no_primary(host, host.file.read(), monotonic() - began)
-        await host.wait_change_async(version, _PAUSE)
