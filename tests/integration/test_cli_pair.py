@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -13,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from tests.integration.conftest import PASSWORD, Pair, make_pair
+
 from understudy.cli import main
 from understudy.cli.common import Exit
 from understudy.embedded.postgresql import EmbeddedPostgreSQL
@@ -185,7 +184,7 @@ def test_a_lost_witness_is_adopted(shell: Shell) -> None:
     shell("switchover", "--yes")
     shell.stop_agent()
     for file in (shell.folder / "state").glob("witness.db*"):
-        os.remove(file)
+        file.unlink()
     shell("setup", code=Exit.REFUSED)
     assert "--adopt" in shell.said
     assert shell.json("setup", "--adopt", "--yes")["state"]["primary"] == "b"

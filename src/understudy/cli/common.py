@@ -75,6 +75,8 @@ class Cli:
     @contextlib.contextmanager
     def witness(self, *, create: bool = False) -> Iterator[SqliteWitness]:
         """The witness of this host. Raises CliError where there is none yet."""
+        if self.wanted is not None:
+            self.config.cluster(self.wanted)  # a wrong name is said before anything else
         path = self.config.directory / "witness.db"
         if not create and not path.exists():
             raise CliError(

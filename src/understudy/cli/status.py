@@ -57,7 +57,14 @@ class Status:
     @property
     def promise(self) -> tuple[bool, str]:
         """Whether the cluster could lose its primary now, and why (not)."""
-        return promise(self.cluster, self.state, self.nodes)
+        return promise(self.cluster, self.state, self.nodes, self.lag)
+
+    @property
+    def lag(self) -> float | None:
+        """Seconds the standby is behind: what the acting agent decides by, else what this command saw."""
+        if self.acting and self.lease is not None:
+            return self.lease.standby_lag if self.lease.standby_lag >= 0 else None
+        return view_of(self.state, self.nodes).lag_seconds
 
     @property
     def lease_left(self) -> float | None:
@@ -168,7 +175,9 @@ def _with_warnings(found: Status, warnings: list[str]) -> Status:
     return replace(found, warnings=tuple(dict.fromkeys(warnings)))
 
 
-def promise(cluster: Cluster, state: ClusterState, nodes: dict[str, NodeView]) -> tuple[bool, str]:
+def promise(
+    cluster: Cluster, state: ClusterState, nodes: dict[str, NodeView], lag: float | None
+) -> tuple[bool, str]:
     """Whether losing the primary now would keep what `rpo` promises, and the sentence that says so."""
     standby, policy = nodes[state.other], cluster.policy
     record = state.record(state.other)
@@ -183,7 +192,7 @@ def promise(cluster: Cluster, state: ClusterState, nodes: dict[str, NodeView]) -
     subscription = standby.probe.subscriptions.get(state.link.name)
     if subscription is None or not subscription.ready:
         return False, f"{record.name} has not finished copying"
-    behind, lag = bytes_behind(state, nodes), view_of(state, nodes).lag_seconds
+    behind = bytes_behind(state, nodes)
     words = f"{record.name} is {duration(lag) if lag is not None else 'an unknown time'} behind"
     words += f", {size(behind)}" if behind is not None else ""
     bounds = f"bounds: {policy.max_lag_seconds:g} s, {size(policy.max_lag_bytes)}"
@@ -301,7 +310,7 @@ def as_json(found: Status) -> dict[str, object]:
         "promise": {"holds": holds, "why": why},
         "fence": policy.fence,
         "in_sync": state.in_sync,
-        "lag": {"seconds": view_of(state, found.nodes).lag_seconds, "bytes": behind},
+        "lag": {"seconds": found.lag, "bytes": behind},
         "paused": state.paused,
         "nodes": [
             {
