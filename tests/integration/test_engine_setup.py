@@ -52,7 +52,7 @@ async def test_setup_again_changes_nothing(pair: Pair, engine: PostgreSQLEngine)
 async def test_setup_of_a_pair_whose_roles_have_changed_keeps_them(
     pair: Pair, engine: PostgreSQLEngine
 ) -> None:
-    await engine.announce(2, "b")
+    await engine.announce(2, "b", ("a", "b"))
     await engine.follow(pair.link(2, "b", "a"), 2)
     await engine.fence("a", 2)
     await engine.stop_apply(pair.link(1), 2)
@@ -186,3 +186,18 @@ async def test_check_sees_that_replication_dsn_leads_elsewhere(pair: Pair) -> No
     assert findings(await twin.check(), Severity.ERROR) == ["b two databases"]
     for each in (engine, twin):
         await each.close()
+
+
+async def test_sweep_keeps_the_tables_small(pair: Pair, engine: PostgreSQLEngine) -> None:
+    pair.sql(
+        "a",
+        "INSERT INTO understudy.commit_token (token, at) SELECT gen_random_uuid(), now() - interval '2 days'"
+        " FROM generate_series(1, 12000)",
+    )
+    pair.sql("a", "INSERT INTO understudy.commit_token (token) VALUES (gen_random_uuid())")
+    await engine.wait_replay(pair.link(1), 1)
+    await engine.sweep("b")
+    assert pair.sql("b", "SELECT count(*) FROM understudy.commit_token") == [(12001,)]
+    await engine.sweep("a")
+    assert pair.sql("a", "SELECT count(*) FROM understudy.commit_token") == [(1,)]
+    await until(lambda: pair.sql("b", "SELECT count(*) FROM understudy.commit_token") == [(1,)])

@@ -8,6 +8,7 @@ from pathlib import Path
 from understudy.engines.base import Finding, RescueReport, VerifyReport
 from understudy.engines.postgresql import fencing, links, sequences, slots, synchronous
 from understudy.engines.postgresql.check import check
+from understudy.engines.postgresql.housekeeping import sweep
 from understudy.engines.postgresql.probe import Prober
 from understudy.engines.postgresql.rescue import rescue
 from understudy.engines.postgresql.rewind import rewind
@@ -95,6 +96,9 @@ class PostgreSQLEngine:
 
     async def verify(self, left: str, right: str) -> VerifyReport:
         return await verify(self.sessions, self.cluster, left, right)
+
+    async def sweep(self, primary: str) -> None:
+        await sweep(self.sessions, primary)
 
     async def close(self) -> None:
         await self._prober.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from psycopg import sql
 
@@ -31,19 +32,18 @@ _WRITERS = """
 _LOOKS_APART = 0.002
 
 
-async def announce(sessions: Sessions, epoch: int, primary: str) -> tuple[str, ...]:
-    """Raise the fence rows to ``epoch`` on every node that answers. See `Engine.announce`.
+async def announce(sessions: Sessions, epoch: int, primary: str, nodes: Sequence[str]) -> tuple[str, ...]:
+    """Raise the fence rows to ``epoch`` on those of ``nodes`` that answer. See `Engine.announce`.
 
     A node that missed its last probe gets half a probe's time: its register is not needed (two of three).
     Raises `StaleEpoch` where any node has seen a newer epoch.
     """
-    names = [node.name for node in sessions.cluster.nodes]
     answers = await asyncio.gather(
-        *(_announce_on(sessions, name, epoch, primary) for name in names), return_exceptions=True
+        *(_announce_on(sessions, name, epoch, primary) for name in nodes), return_exceptions=True
     )
     reached = []
     failure: BaseException | None = None
-    for name, answer in zip(names, answers, strict=True):
+    for name, answer in zip(nodes, answers, strict=True):
         if isinstance(answer, StaleEpoch):
             raise answer
         if answer is None:

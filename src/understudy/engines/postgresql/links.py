@@ -191,10 +191,9 @@ async def _why_disabled(connection: ControlConnection, link: Link) -> str:
 
 
 async def write_marker(sessions: Sessions, link: Link, epoch: int) -> str:
-    """Commit a marker on the publisher and return its id; markers older than a day go."""
+    """Commit a marker on the publisher and return its id."""
     marker = f"{link.name}/{epoch}/{uuid.uuid4()}"
     async with sessions.change(link.publisher, epoch, doing="write a marker") as connection:
-        await connection.execute("DELETE FROM understudy.marker WHERE at < now() - interval '1 day'")
         await connection.execute("INSERT INTO understudy.marker (id) VALUES (%s)", (marker,))
     return marker
 
