@@ -13,6 +13,7 @@ import pytest
 from tests.integration.rescue_world import World, make_world
 
 from understudy.engines.postgresql import links, rescue_files, slots
+from understudy.engines.postgresql import rescue as module
 from understudy.engines.postgresql.pgoutput import Commit, Message
 from understudy.engines.postgresql.rescue_files import Verdict
 from understudy.engines.postgresql.tail import messages
@@ -71,6 +72,39 @@ async def test_nothing_to_save_makes_no_folder(world: World, tmp_path: Path) -> 
         report = await world.rescue(sessions, after, tmp_path / "rescue")
         assert (report.folder, report.transactions, report.changes) == (None, 0, 0)
         assert list(tmp_path.iterdir()) == []
+
+
+async def test_an_interrupted_rescue_leaves_nothing_and_can_be_repeated(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with world.sessions() as sessions:
+        await world.reset(sessions)
+        after = await world.stop_apply(sessions)
+        world.run("oak", "INSERT INTO t VALUES (1, 'tail', 1)")
+
+        def full(*_: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "_publish", full)
+            with pytest.raises(OSError, match="No space"):
+                await world.rescue(sessions, after, tmp_path / "rescue")
+        assert list(tmp_path.iterdir()) == []
+        assert (await world.rescue(sessions, after, tmp_path / "rescue")).changes == 1
+
+
+async def test_a_present_primary_that_is_away_leaves_verdicts_unknown(world: World, tmp_path: Path) -> None:
+    async with world.sessions() as sessions:
+        await world.reset(sessions)
+        after = await world.stop_apply(sessions)
+        world.run("oak", "INSERT INTO t VALUES (1, 'tail', 1)")
+        world.elm.kill()
+        try:
+            report = await world.rescue(sessions, after, tmp_path / "rescue")
+        finally:
+            world.elm.start()
+        assert report.folder is not None
+        assert rescue_files.load(report.folder).verdicts == {"unknown": 1}
 
 
 async def test_a_slot_that_is_gone_needs_a_copy_and_a_stale_caller_is_refused(

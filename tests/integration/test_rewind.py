@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
-from tests.integration.rescue_world import OURS, World, make_world
+from tests.integration.rescue_world import World, make_world
 
 from understudy.engines.postgresql import links
+from understudy.engines.postgresql import rewind as module
 from understudy.engines.postgresql.sessions import Sessions
-from understudy.errors import EngineError, NeedsCopy, StaleEpoch
+from understudy.errors import EngineError, NeedsCopy, StaleEpoch, Unreachable
 
-ALL = [f"understudy.{name}" for name in (*OURS, "rewound")]
 EVERYTHING = (
     "t",
     "pairs",
@@ -184,6 +185,30 @@ async def test_a_row_that_no_longer_fits_needs_a_copy_and_changes_nothing(world:
         with pytest.raises(NeedsCopy, match="do not fit"):
             await world.rewind(sessions, after)
         assert world.dump("oak", "uniq") == before
+
+
+async def test_a_rewind_that_the_server_does_not_survive_happens_later_and_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with world.sessions() as sessions:
+        after = await prepared(world, sessions)
+        world.run("oak", "INSERT INTO t VALUES (9, 'tail', 1)", "UPDATE t SET x = 'tail' WHERE id = 1")
+        before = world.dump("oak")
+        put_back = module._put_back
+
+        async def dies(*arguments: Any) -> None:
+            await put_back(*arguments)
+            world.oak.kill()
+
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "_put_back", dies)
+            with pytest.raises(Unreachable, match="oak"):
+                await world.rewind(sessions, after)
+        world.oak.start()
+        assert world.dump("oak") == before
+        assert await world.rewind(sessions, after) == 2
+        await world.come_home(sessions)
+        assert world.dump("oak") == world.dump("elm")
 
 
 async def test_refusals(world: World) -> None:

@@ -22,7 +22,7 @@ from psycopg import sql
 
 from understudy.engines.postgresql.pgoutput import Commit, Relation, Update
 from understudy.engines.postgresql.schema import publication
-from understudy.engines.postgresql.sessions import ControlConnection, Sessions, require_epoch
+from understudy.engines.postgresql.sessions import ControlConnection, Sessions, require_epoch, translate
 from understudy.engines.postgresql.tail import (
     REWIND_PREFIX,
     TAIL_TIMEOUT,
@@ -97,7 +97,12 @@ async def rewind(  # noqa: PLR0917
             await present.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             await pin(present)  # the first query: the snapshot is taken here
             await _require_no_moved_keys(sessions, cluster.name, reverse, touched)
-            return await _undo(old, present, link, epoch, touched)
+            try:
+                return await _undo(old, present, link, epoch, touched)
+            except psycopg.Error as error:
+                if present.closed:
+                    raise
+                raise translate(error, link.publisher, "rewind", cluster) from error
 
 
 async def _journalled(connection: ControlConnection, link: Link) -> int | None:
