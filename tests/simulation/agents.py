@@ -10,7 +10,7 @@ from tests.simulation.kernel import Owner, Sleeper
 from tests.simulation.steps import carry_out
 from understudy.decide import StepOutcome, after_failure, complete, decide, next_step
 from understudy.decide.plans import CHANGES
-from understudy.errors import EngineError, StaleEpoch, StaleVersion, Unreachable, WitnessError
+from understudy.errors import EngineError, NeedsCopy, StaleEpoch, StaleVersion, Unreachable, WitnessError
 from understudy.lease import Phase
 from understudy.model import ClusterState, NodeView, PlanKind, Probe, Step, View
 
@@ -34,6 +34,8 @@ class Agent:
         self.healthy_since: float | None = None
         self.sync_lost_since: float | None = None
         self.acting = False
+        self.version, self.changed_at = 0, 0.0
+        self.unwritable = dict.fromkeys(self.world.nodes, 0)
         self.kernel.spawn(self.owner, self._run(), delay)
 
     def _run(self) -> Sleeper:
@@ -61,11 +63,22 @@ class Agent:
         return (yield from self.world.network.ask_witness(self.host.name, what))
 
     def _read(self) -> ClusterState:
-        self.acting = self.world.witness.take_agent(self.name, self.kernel.now, self.world.policy.agent_takeover)
-        return self.world.witness.state
+        self.acting = self.world.witness.take_agent(
+            self.name, self.kernel.now, self.world.policy.agent_takeover
+        )
+        return self._learned(self.world.witness.state)
+
+    def _learned(self, state: ClusterState) -> ClusterState:
+        if state.version != self.version:
+            self.version, self.changed_at = state.version, self.kernel.now
+        return state
 
     def _write(self, state: ClusterState, expected: int) -> Sleeper:
-        return (yield from self._witness(lambda: self.world.witness.write(state, expected, self.name)))
+        return (
+            yield from self._witness(
+                lambda: self._learned(self.world.witness.write(state, expected, self.name))
+            )
+        )
 
     # --- seeing ----------------------------------------------------------------------------------------------
 
@@ -83,6 +96,7 @@ class Agent:
                 )
                 self.probes[node.name] = probe
                 self.misses[node.name] = 0
+                self.unwritable[node.name] = self.unwritable[node.name] + 1 if probe.unwritable else 0
             except Unreachable:
                 self.misses[node.name] += 1
 
@@ -109,8 +123,12 @@ class Agent:
             now=now,
             wall=self.world.wall(),
             nodes={
-                n: NodeView(name=n, misses=self.misses[n], probe=self.probes.get(n)) for n in self.world.nodes
+                n: NodeView(
+                    name=n, misses=self.misses[n], unwritable=self.unwritable[n], probe=self.probes.get(n)
+                )
+                for n in self.world.nodes
             },
+            changed_at=self.changed_at,
             lag_seconds=lag,
             healthy_since=self.healthy_since,
             sync_lost_since=self.sync_lost_since,
@@ -161,6 +179,11 @@ class Agent:
             self.kernel.say(self.name, f"{step} superseded: {error}")
             return False
         except EngineError as error:
+            if isinstance(error, NeedsCopy):
+                outcome = StepOutcome(needs_copy=str(error))
+                if complete(state, step, outcome, world.policy.rpo).plan is None:
+                    yield from self._complete(state, step, outcome)
+                    return True
             self.kernel.say(self.name, f"{step} failed: {error}")
             failed = after_failure(state, step, str(error), world.policy)
             world.rules_seen.add(failed.rule)
@@ -212,5 +235,3 @@ def _probe(node: Node, beat: bool, epoch: int, asked: float) -> Probe:
         number = disk.data.get("hb", 0) + 1
         node.append((("update", "hb", number), ("update", "seq", disk.sequence)))
     return node.probe(asked)
-
-

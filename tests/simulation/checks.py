@@ -49,8 +49,14 @@ class Checks:
     def begun(self, host: Host, txn: Txn) -> None:
         for other in self.world.hosts:
             lease = other.lease
-            if lease.phase is Phase.OPEN and lease.deadline > self.world.kernel.now and lease.primary != txn.node:
-                raise Broken("one writer", f"{host.name} began on {txn.node}, {other.name} writes to {lease.primary}")
+            if (
+                lease.phase is Phase.OPEN
+                and lease.deadline > self.world.kernel.now
+                and lease.primary != txn.node
+            ):
+                raise Broken(
+                    "one writer", f"{host.name} began on {txn.node}, {other.name} writes to {lease.primary}"
+                )
 
     def committed(self, node: Node, txn: Txn) -> int:
         """Returns the newest epoch anybody had committed under when this one did."""
@@ -64,7 +70,9 @@ class Checks:
         if outcome != "acked":
             return
         if txn.overtaken > txn.epoch:
-            raise Broken("one writer", f"{txn.node} acknowledged at {txn.epoch} after a commit at {txn.overtaken}")
+            raise Broken(
+                "one writer", f"{txn.node} acknowledged at {txn.epoch} after a commit at {txn.overtaken}"
+            )
         self.last_ack = self.world.kernel.now
         if txn.token:
             self.tokens.add(txn.token)
@@ -114,7 +122,9 @@ class Checks:
                 missing -= self.present(node.name)[0]
         missing -= self.rescued
         if missing:
-            raise Broken("rpo bounded", f"acknowledged, not on {primary}, in no tail, not rescued: {sorted(missing)}")
+            raise Broken(
+                "rpo bounded", f"acknowledged, not on {primary}, in no tail, not rescued: {sorted(missing)}"
+            )
 
     def rescued_now(self, txns: set[int], primary: str, after: int) -> None:
         """Rescued: on the old primary only. What the primary has too must not be called rescued."""
@@ -127,5 +137,9 @@ class Checks:
     def equal(self) -> str:
         """What differs between the nodes, or an empty string."""
         one, other = (node.disk.data for node in self.world.nodes.values())
-        keys = {k for k in one.keys() | other.keys() if k not in ("hb", "mark", "seq") and one.get(k) != other.get(k)}
+        keys = {
+            k
+            for k in one.keys() | other.keys()
+            if k not in ("hb", "mark", "seq") and one.get(k) != other.get(k)
+        }
         return f"differ in {sorted(map(str, keys))[:6]}" if keys else ""

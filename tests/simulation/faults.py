@@ -75,7 +75,9 @@ def apply(world: World, fault: Fault) -> None:
     world.fault_counts[fault.kind] += 1
     undo = _APPLY[fault.kind](world, fault.which)
     if undo is not None:
-        world.kernel.at(world.kernel.now + fault.lasts, lambda: (world.kernel.say("mended", fault.kind), undo())[1])
+        world.kernel.at(
+            world.kernel.now + fault.lasts, lambda: (world.kernel.say("mended", fault.kind), undo())[1]
+        )
 
 
 def _node(world: World, which: int):

@@ -33,7 +33,9 @@ class Network:
     def joined(self, one: str, other: str) -> bool:
         return (one, other) not in self.cuts and (other, one) not in self.cuts
 
-    def call(self, source: str, node: Node, what: Callable[[], Any], timeout: float = NODE_TIMEOUT) -> Sleeper:
+    def call(
+        self, source: str, node: Node, what: Callable[[], Any], timeout: float = NODE_TIMEOUT
+    ) -> Sleeper:
         """Run ``what`` on a node. Raises `Unreachable` if no answer came: it may have run, or may run later."""
         kernel = self.world.kernel
         chance = kernel.random.random

@@ -220,7 +220,9 @@ class Node:
                 raise StaleEpoch(f"{self.name} has seen epoch {self.disk.fence[0]}, the caller has {epoch}")
             if self.world.rules.plan_numbers:
                 if self.disk.fence_plan > plan:
-                    raise StaleEpoch(f"{self.name} has seen plan {self.disk.fence_plan}, the caller has {plan}")
+                    raise StaleEpoch(
+                        f"{self.name} has seen plan {self.disk.fence_plan}, the caller has {plan}"
+                    )
                 self.disk.fence_plan = max(self.disk.fence_plan, plan)
 
     def raise_fence(self, epoch: int, primary: str) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.simulation.kernel import Broken, Sleeper
 from understudy.decide.plans import StepOutcome, spare_name
-from understudy.errors import EngineError, Unreachable
+from understudy.errors import EngineError, NeedsCopy, Unreachable
 from understudy.model import ClusterState, Link, Plan, PlanKind, Step
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def _follow(do: Doing, link: Link) -> Sleeper:
         return slot is not None and slot.usable
 
     if not (yield from do.ask(link.publisher, reserved)):
-        raise EngineError(f"slot {link.name} does not exist on {link.publisher}")
+        raise NeedsCopy(f"slot {link.name} does not exist on {link.publisher}")
     yield from do.on(link.subscriber, lambda node: node.subscribe(link.name, link.publisher))
     do.world.check_slot_precedes_writes(link)
     yield from do.until(
@@ -184,6 +184,10 @@ def resume_apply(do: Doing, step: Step) -> Sleeper:
 
 def open_slot(do: Doing, step: Step) -> Sleeper:
     name = spare_name(do.state)
+    if step is Step.OPEN_REVERSE_SLOT and do.world.rules.zombies_dropped:
+        for link in do.state.old_links:
+            if link.publisher == do.plan.target:
+                yield from do.on(link.publisher, lambda node, link=link: node.drop(link.name))
     if step is Step.OPEN_REVERSE_SLOT and not do.world.rules.slot_before_promote:
         yield from do.on(do.plan.target, lambda node: node.drop(name))
         return
@@ -283,7 +287,7 @@ def catch_up(do: Doing, step: Step) -> Sleeper:
     def near(node: Any) -> bool:
         subscription = node.disk.subscriptions.get(do.link.name)
         if subscription is None or not subscription.enabled:
-            raise EngineError(f"{do.link.name} is not applied: {subscription and subscription.error}")
+            raise NeedsCopy(f"{do.link.name} is not applied: {subscription and subscription.error}")
         return subscription.ready and subscription.origin >= target
 
     yield from do.until(do.plan.target, near, "not caught up")
@@ -326,4 +330,3 @@ _STEPS: dict[Step, Callable[[Doing, Step], Sleeper]] = {
     Step.VERIFY: verify,
     Step.OPEN_SPARE_SLOT: open_slot,
 }
-

@@ -1,7 +1,7 @@
 """The simulated world: two nodes, one or two hosts, one to three agents, a witness, and everything that fails.
 
-    run(Setup.from_seed(7))           -> Result
-    run(Setup.from_seed(7), traced=True).trace
+run(Setup.from_seed(7))           -> Result
+run(Setup.from_seed(7), traced=True).trace
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ class Rules:
     fence_raises_row: bool = True
     resume_relaxes: bool = True
     advance_guarded: bool = True
+    zombies_dropped: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +68,9 @@ class Setup:
         hosts = chance.choice((1, 1, 2))
         lasting = ""
         if seed % 4 == 3:
-            lasting = chance.choice(("standby_down", "agent_dead", "one_way", "replication", "standby_frozen"))
+            lasting = chance.choice(
+                ("standby_down", "agent_dead", "one_way", "replication", "standby_frozen")
+            )
         return cls(
             seed=seed,
             rpo=chance.choice((Rpo.ZERO, Rpo.BOUNDED)),
@@ -256,7 +259,9 @@ class World:
         if self.witness.state.primary != link.publisher or epoch != self.witness.state.epoch or slot is None:
             return
         if subscription.origin == 0 and slot.confirmed > at:
-            raise Broken("reverse slot", f"{link.name} begins at {slot.confirmed}, after the first write at {at}")
+            raise Broken(
+                "reverse slot", f"{link.name} begins at {slot.confirmed}, after the first write at {at}"
+            )
 
     # --- the run ---------------------------------------------------------------------------------------------
 
@@ -280,7 +285,9 @@ class World:
     def _heal(self) -> None:
         """Everything that was broken works again, but for the one fault that lasts."""
         kernel = self.kernel
-        kernel.say("world", "everything is mended" + (f", but {self.setup.lasting}" if self.setup.lasting else ""))
+        kernel.say(
+            "world", "everything is mended" + (f", but {self.setup.lasting}" if self.setup.lasting else "")
+        )
         self.network.heal()
         self.witness.up = True
         for node in self.nodes.values():
@@ -302,7 +309,9 @@ class World:
             state = self.witness.state
             if self.checks.last_ack < healed and self.kernel.now > healed + RESUME_WITHIN:
                 if not self._may_stand_still():
-                    raise Broken("writes go on", f"no acknowledgement {RESUME_WITHIN} s after healing: {_short(state)}")
+                    raise Broken(
+                        "writes go on", f"no acknowledgement {RESUME_WITHIN} s after healing: {_short(state)}"
+                    )
             missing = self._missing(state)
             if not missing:
                 break
@@ -333,7 +342,9 @@ class World:
             return "not home"
         fences = {node.disk.fence[0] for node in self.nodes.values()}
         if fences != {state.epoch}:
-            return f"fence rows {sorted(fences)}, not both at {state.epoch}: no second register holds the epoch"
+            return (
+                f"fence rows {sorted(fences)}, not both at {state.epoch}: no second register holds the epoch"
+            )
         return self.checks.equal()
 
 
