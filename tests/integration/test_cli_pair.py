@@ -158,7 +158,8 @@ def test_a_life(shell: Shell) -> None:
 def test_verify_finds_a_difference(shell: Shell) -> None:
     shell.pair.sql("a", "INSERT INTO item (name) VALUES ('one')")
     shell("setup")
-    shell.pair.sql("b", "SET default_transaction_read_only = off; UPDATE item SET name = 'other'")
+    with shell.pair.connect("b", options="-c default_transaction_read_only=off") as connection:
+        connection.execute("UPDATE item SET name = 'other'")
     told = shell.json("verify", code=Exit.PROBLEM)
     assert told["different"] == ["public.item"]
     assert "DIFFERENT" in shell("verify", code=Exit.PROBLEM)

@@ -62,8 +62,9 @@ class Status:
     @property
     def lag(self) -> float | None:
         """Seconds the standby is behind: what the acting agent decides by, else what this command saw."""
-        if self.acting and self.lease is not None:
-            return self.lease.standby_lag if self.lease.standby_lag >= 0 else None
+        if self.acting:
+            known = self.lease.standby_lag if self.lease is not None else -1.0
+            return known if known >= 0 else None
         return view_of(self.state, self.nodes).lag_seconds
 
     @property
