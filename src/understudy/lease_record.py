@@ -63,6 +63,7 @@ def boot_now() -> float:
 
 
 def encode(sequence: int, lease: Lease) -> bytes:
+    """The record as it lies in the file. Raises `LeaseError` for a name that does not fit."""
     primary, standby = lease.primary.encode(), lease.standby.encode()
     for name in (primary, standby):
         if len(name) > NAME_BYTES:

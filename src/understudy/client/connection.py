@@ -33,7 +33,7 @@ class Connection(Guard, psycopg.Connection[Any]):
         if self.gated:
             return self._wait_gated(gen, interval, timeout)
         try:
-            result = super().wait(gen, interval, timeout)
+            result = psycopg.Connection.wait(self, gen, interval, timeout)
         except psycopg.Error as error:
             self._failed(error)
             raise
@@ -46,7 +46,7 @@ class Connection(Guard, psycopg.Connection[Any]):
         if self._host is not None and self._begins(gen):
             self.in_flight = admit(self._host, self)
         try:
-            result = super().wait(gen, interval, timeout)
+            result = psycopg.Connection.wait(self, gen, interval, timeout)
         except psycopg.Error as error:
             self._failed(error)
             raise

@@ -32,7 +32,7 @@ class AsyncConnection(Guard, psycopg.AsyncConnection[Any]):
         if self.gated:
             return await self._wait_gated(gen, interval, timeout)
         try:
-            result = await super().wait(gen, interval, timeout)
+            result = await psycopg.AsyncConnection.wait(self, gen, interval, timeout)
         except psycopg.Error as error:
             self._failed(error)
             raise
@@ -45,7 +45,7 @@ class AsyncConnection(Guard, psycopg.AsyncConnection[Any]):
         if self._host is not None and self._begins(gen):
             self.in_flight = await admit(self._host, self)
         try:
-            result = await super().wait(gen, interval, timeout)
+            result = await psycopg.AsyncConnection.wait(self, gen, interval, timeout)
         except psycopg.Error as error:
             self._failed(error)
             raise

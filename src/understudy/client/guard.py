@@ -16,8 +16,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import psycopg
-from psycopg import sql
-from psycopg.pq import ConnStatus, TransactionStatus
+from psycopg._connection_base import BaseConnection
+from psycopg.pq import ConnStatus, Format, TransactionStatus
 
 from understudy.client.errors import CommitInDoubt, PrimaryLost
 from understudy.client.outcome import SHUTTING_DOWN, SYNC_WAIT, is_connection_error, may_commit
@@ -34,6 +34,10 @@ _INTRANS = TransactionStatus.INTRANS
 _MAY_COMMIT = (_INTRANS, _IDLE)
 _BAD = ConnStatus.BAD
 _OPEN = Phase.OPEN
+_TEXT = Format.TEXT
+# Called directly, not through super(): these run several times per transaction.
+_start_query = BaseConnection._start_query
+_exec_command = BaseConnection._exec_command
 _PLAIN = frozenset("SIUDWsiudw")  # SELECT, INSERT, UPDATE, DELETE, WITH: never a commit by themselves
 _READ_ONLY = ((b"default_transaction_read_only", b"on"), (b"in_hot_standby", b"on"))
 # What starts work on an idle connection. COMMIT, ROLLBACK and waiting for notifications do not.
@@ -53,14 +57,9 @@ _BEGINNINGS = frozenset(
 
 
 class GuardedCursor:
-    """Mixed into every cursor class of a guarded connection: looks for statements that commit."""
+    """Marks every cursor class of a guarded connection: it looks for statements that commit."""
 
     __slots__ = ()
-    _conn: Any
-
-    def _start_query(self, query: object = None) -> Any:
-        self._conn._announce(query)
-        return super()._start_query(query)  # type: ignore[misc]
 
 
 @lru_cache(maxsize=64)
@@ -68,9 +67,17 @@ def guarded(factory: type[Any]) -> type[Any]:
     """The same cursor class, guarded."""
     if issubclass(factory, GuardedCursor):
         return factory
-    return type(
-        factory.__name__, (GuardedCursor, factory), {"__slots__": (), "__module__": factory.__module__}
-    )
+    start = factory._start_query
+
+    def _start_query(self: Any, query: object = None) -> Any:
+        self._conn._announced = True
+        # The common case without a call: one of these words, alone, never commits by itself.
+        if query is not None and not (type(query) is str and query[:1] in _PLAIN and ";" not in query):
+            self._conn._announce(query)
+        return start(self, query)
+
+    body = {"__slots__": (), "__module__": factory.__module__, "_start_query": _start_query}
+    return type(factory.__name__, (GuardedCursor, factory), body)
 
 
 class Guard:
@@ -181,30 +188,22 @@ class Guard:
 
     def _announce(self, query: object) -> None:
         """A cursor is about to send this statement."""
-        self._announced, self._unannounced = True, False
-        if query is None or (type(query) is str and query[:1] in _PLAIN and ";" not in query):
-            return
         if may_commit(query):
             self._before_commit()
 
     def _start_query(self) -> Generator[Any, Any, None]:
         """Every cursor, of whatever class, comes through here before it sends something."""
-        if self._autocommit:
-            if not self._stake and self.pgconn.transaction_status == _IDLE:
-                self._before_commit()
-        if not self._announced:
-            self._unannounced = True  # a cursor class that was not made through this connection
+        if self._autocommit and not self._stake and self.pgconn.transaction_status == _IDLE:
+            self._before_commit()
+        self._unannounced = not self._announced  # a cursor class that was not made through this connection
         self._announced = False
-        return super()._start_query()  # type: ignore[misc,no-any-return]
+        return _start_query(self)  # type: ignore[arg-type]
 
-    def _exec_command(self, command: Any, *args: Any, **kwargs: Any) -> Any:
+    def _exec_command(self, command: Any, result_format: Any = _TEXT) -> Any:
         """The driver's own BEGIN, COMMIT, ROLLBACK, ..."""
-        if type(command) is bytes:
-            if command == b"COMMIT":
-                self._before_commit()
-        elif isinstance(command, sql.Composable) and may_commit(command):
-            self._before_commit()  # COMMIT PREPARED
-        return super()._exec_command(command, *args, **kwargs)  # type: ignore[misc]
+        if command == b"COMMIT" or (type(command) is not bytes and may_commit(command)):
+            self._before_commit()  # also COMMIT PREPARED
+        return _exec_command(self, command, result_format)  # type: ignore[arg-type]
 
     def _before_commit(self) -> None:
         """What follows may commit. Refuse it if this node has lost its role; else note what is at stake."""
@@ -213,7 +212,7 @@ class Guard:
         status = self.pgconn.transaction_status
         if status not in _MAY_COMMIT and self._pipeline is None:
             return  # a failed transaction, which COMMIT rolls back, or a connection that is gone
-        lease = self._host.lease()
+        lease = self._host.file.read() or self._host.lease()
         if (
             lease is None
             or lease.primary != self.node

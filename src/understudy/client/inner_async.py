@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import Any
 
 import psycopg
+from psycopg.pq import TransactionStatus
 from psycopg_pool import AsyncConnectionPool
 from psycopg_pool.base import AttemptWithBackoff
 
 from understudy.client.connection_async import AsyncConnection
 from understudy.client.host import Host
 from understudy.client.outcome import is_connection_error
+
+_IDLE = TransactionStatus.IDLE
 
 
 class QuickAttempt(AttemptWithBackoff):
@@ -58,6 +62,32 @@ class AsyncConnector:
 
 class AsyncInnerPool(AsyncConnectionPool[AsyncConnection]):
     """A psycopg pool that keeps trying, and that can be left behind while its workers hang in connect."""
+
+    async def getconn(self, timeout: float | None = None) -> AsyncConnection:  # noqa: ASYNC109
+        """As in psycopg_pool, with a short way where a connection is at hand."""
+        if self._check is None and not self._closed:
+            async with self._lock:
+                if self._pool:
+                    conn = self._pool.popleft()
+                    self._nconns_min = min(self._nconns_min, len(self._pool))
+                    self._stats[self._REQUESTS_NUM] += 1
+                    conn._pool = self
+                    return conn
+        return await super().getconn(timeout)
+
+    async def putconn(self, conn: AsyncConnection) -> None:
+        """As in psycopg_pool, with a short way for a connection that is idle and young enough."""
+        if (
+            self._reset is None
+            and not self._closed
+            and conn._pool is self
+            and conn.pgconn.transaction_status == _IDLE
+            and conn._created_at > self._drained_at
+            and conn._expire_at > monotonic()
+        ):
+            await self._add_to_pool(conn)
+        else:
+            await super().putconn(conn)
 
     async def _add_connection(self, attempt: AttemptWithBackoff | None, growing: bool = False) -> None:
         await super()._add_connection(attempt or QuickAttempt(), growing)

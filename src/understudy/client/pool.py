@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 import psycopg
+from psycopg.pq import TransactionStatus
 from psycopg_pool import PoolClosed, PoolTimeout
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
@@ -27,6 +28,7 @@ from understudy.model import Cluster
 
 T = TypeVar("T")
 _CLAIM = "INSERT INTO understudy.commit_token (token) VALUES (%s) ON CONFLICT DO NOTHING"
+_IDLE = TransactionStatus.IDLE
 _PAUSE = 0.05  # seconds between two attempts on a server that is not ready for its role
 _SHORTEST = 0.001
 
@@ -55,8 +57,10 @@ class Checkout:
     ) -> None:
         conn = self._conn
         try:
-            if exc_type is not None or conn._pipeline is not None or conn.pgconn.transaction_status != 0:
-                conn.__exit__(exc_type, exc, traceback)
+            if exc_type is not None:
+                conn.__exit__(exc_type, exc, traceback)  # rolls back
+            elif (conn.pgconn.transaction_status != _IDLE or conn._pipeline is not None) and not conn.closed:
+                conn.commit()
         finally:
             self._pool.putconn(conn)
 
