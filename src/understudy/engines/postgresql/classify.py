@@ -12,6 +12,7 @@ from psycopg import sql
 from understudy.engines.postgresql import rescue_files
 from understudy.engines.postgresql.rescue_files import Verdict
 from understudy.engines.postgresql.sessions import ControlConnection, Sessions
+from understudy.engines.postgresql.tail import BY_KEY
 from understudy.errors import EngineError
 
 MAX_KEYS: Final = 1_000_000
@@ -164,7 +165,9 @@ async def _present(connection: ControlConnection, records: list[rescue_files.Rec
         ),
     )
     try:
-        cursor = await connection.execute(query, [[r["key"][name] for r in records] for name in names])
+        async with connection.transaction():
+            await connection.execute(BY_KEY)
+            cursor = await connection.execute(query, [[r["key"][name] for r in records] for name in names])
+            return {int(row[0]) - 1 for row in await cursor.fetchall()}
     except (psycopg.ProgrammingError, psycopg.DataError, UnicodeEncodeError):
         return None  # another schema there, or a text that this encoding does not have: left to a person
-    return {int(row[0]) - 1 for row in await cursor.fetchall()}

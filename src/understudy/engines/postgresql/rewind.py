@@ -24,6 +24,7 @@ from understudy.engines.postgresql.pgoutput import Commit, Relation, Update
 from understudy.engines.postgresql.schema import publication
 from understudy.engines.postgresql.sessions import ControlConnection, Sessions, require_epoch, translate
 from understudy.engines.postgresql.tail import (
+    BY_KEY,
     REWIND_PREFIX,
     TAIL_TIMEOUT,
     Catalog,
@@ -96,6 +97,7 @@ async def rewind(  # noqa: PLR0917
         ):
             await present.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             await pin(present)  # the first query: the snapshot is taken here
+            await present.execute(BY_KEY)
             await _require_no_moved_keys(sessions, cluster.name, reverse, touched)
             try:
                 return await _undo(old, present, link, epoch, touched)
@@ -242,6 +244,7 @@ async def _undo(
             if done is not None:
                 return done
             await pin(old)
+            await old.execute(BY_KEY)
             await old.execute("SET LOCAL session_replication_role = replica")
             # First of the transaction: whoever reads the slot again knows that this is no tail.
             await old.execute("SELECT pg_logical_emit_message(true, %s, %s)", (REWIND_PREFIX, link.name))

@@ -53,6 +53,12 @@ SELECT set_config(name, value, true) FROM (VALUES ('timezone', 'UTC'), ('datesty
 """
 
 
+BY_KEY: Final = (
+    "SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; SET LOCAL enable_seqscan = off"
+)
+"""For the open transaction: look every key up by its index, also in a table that was never analysed."""
+
+
 async def pin(connection: ControlConnection) -> None:
     """Fix, for the open transaction, every setting that changes how values become text."""
     await connection.execute(_PINNED)

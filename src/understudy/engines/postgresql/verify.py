@@ -71,6 +71,8 @@ async def verify(sessions: Sessions, cluster: Cluster, left: str, right: str) ->
     async with sessions.control(left, doing="list the tables") as connection:
         cursor = await connection.execute(_TABLES, (publication(cluster.name), sorted(INTERNAL)))
         tables = [(str(row[0]), str(row[1])) for row in await cursor.fetchall()]
+    if not tables:  # nothing compared is not equal
+        raise EngineError(f"{left}: publishes no table for cluster {cluster.name}; run `understudy setup`")
     async with AsyncExitStack() as stack:
         one = await stack.enter_async_context(
             sessions.control(left, timeout=VERIFY_TIMEOUT, doing="compute checksums")
