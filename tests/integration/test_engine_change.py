@@ -319,3 +319,14 @@ async def test_a_frozen_server_costs_no_more_than_the_bound(pair: Pair, engine: 
         await engine.full_copy(pair.link(9, "a", "b"), 2)
     await engine.fence("a", 2)
     assert await engine.drop_link(pair.link(1), 2) == ()
+
+
+async def test_an_agent_that_stops_with_the_fence_row_locked_holds_nobody_up(
+    pair: Pair, engine: PostgreSQLEngine
+) -> None:
+    stopped = PostgreSQLEngine(pair.cluster, application="stopped")
+    with pytest.raises(Unreachable):
+        async with stopped.sessions.change("a", 1) as connection:
+            assert await engine.announce(2, "b", ("a", "b")) == ("a", "b")
+            await connection.execute("SELECT 1")
+    await stopped.close()

@@ -85,7 +85,7 @@ async def fence(sessions: Sessions, node: str, epoch: int) -> None:
     doing = "fence it"
     async with sessions.control(node, doing=doing) as connection:
         async with connection.transaction():
-            await require_epoch(connection, epoch)
+            await require_epoch(connection, epoch, brief=True)
             await connection.execute(
                 _alter_database(sessions, node, "SET default_transaction_read_only = on")
             )

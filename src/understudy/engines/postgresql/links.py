@@ -14,7 +14,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from understudy.engines.postgresql.schema import publication
 from understudy.engines.postgresql.sessions import ControlConnection, Sessions, require_epoch
 from understudy.errors import EngineError, NeedsCopy, Unreachable
-from understudy.model import Link
+from understudy.model import Cluster, Link
 
 _SHORT, _LONG = 0.002, 0.02
 
@@ -91,7 +91,7 @@ async def _subscribe(
     sessions: Sessions, connection: ControlConnection, link: Link, *, copy_data: bool
 ) -> None:
     name = sql.Identifier(link.name)
-    conninfo = sql.Literal(_conninfo(sessions, link.publisher))
+    conninfo = sql.Literal(subscriber_conninfo(sessions.cluster, link.publisher))
     cursor = await connection.execute(
         "SELECT w.pid IS NOT NULL AND s.subenabled FROM pg_subscription s"
         " LEFT JOIN pg_stat_subscription w ON w.subid = s.oid AND w.relid IS NULL AND w.leader_pid IS NULL"
@@ -119,15 +119,15 @@ async def _subscribe(
         await connection.execute(sql.SQL("ALTER SUBSCRIPTION {} ENABLE").format(name))
 
 
-def _conninfo(sessions: Sessions, publisher: str) -> str:
+def subscriber_conninfo(cluster: Cluster, publisher: str) -> str:
     """How a subscriber dials the publisher: its DSN, and an end to waiting for a dead one.
 
     No application_name: the workers then give their own, by which synchronous standbys are named.
     """
-    parameters = dict(conninfo_to_dict(sessions.cluster.node(publisher).replication_dsn))
+    parameters = dict(conninfo_to_dict(cluster.node(publisher).replication_dsn))
     parameters.pop("application_name", None)
     parameters |= {
-        "connect_timeout": max(2, int(sessions.cluster.policy.connect_timeout)),
+        "connect_timeout": max(2, int(cluster.policy.connect_timeout)),
         "keepalives_idle": 5,
         "keepalives_interval": 2,
         "keepalives_count": 3,
@@ -256,7 +256,7 @@ async def stop_apply(sessions: Sessions, link: Link, epoch: int) -> int:
     loop = asyncio.get_running_loop()
     async with sessions.control(link.subscriber, doing=f"stop {link.name}") as connection:
         async with connection.transaction():
-            await require_epoch(connection, epoch)
+            await require_epoch(connection, epoch, brief=True)
             await _alter(connection, link.name, "DISABLE")
         patience, pause = loop.time() + min(1.0, sessions.cluster.policy.step_timeout / 4), _SHORT
         while await _workers(connection, link.name):
@@ -319,7 +319,7 @@ async def drop_slot(sessions: Sessions, node: str, name: str, epoch: int) -> Non
     """Drop a slot where it exists, ending whoever consumes it."""
     async with sessions.control(node, doing=f"drop slot {name}") as connection:
         async with connection.transaction():
-            await require_epoch(connection, epoch)
+            await require_epoch(connection, epoch, brief=True)
         while True:
             cursor = await connection.execute(
                 "SELECT pg_terminate_backend(active_pid), active_pid FROM pg_replication_slots"

@@ -28,14 +28,17 @@ from understudy.model import Cluster
 # Keep at most this many unused connections per node: a step uses one, a guarded statement two.
 _KEPT = 3
 
+# Milliseconds; less than lock_timeout, which is half of policy.step_timeout.
+_BRIEF = 2000
+
 # SQLSTATE classes and codes that say nothing about the statement: the server or the way to it is gone.
-_LOST = ("08", "57P01", "57P02", "57P03", "57P05")
+_LOST = ("08", "25P03", "57P01", "57P02", "57P03", "57P05")
 
 # A refused login has no SQLSTATE in libpq, only text. These are refusals that waiting does not mend.
 _REFUSED = (
     "password authentication failed",
     "no password supplied",
-    "does not exist",
+    '" does not exist',
     "no pg_hba.conf entry",
     "permission denied for database",
     "is not permitted to log in",
@@ -245,7 +248,7 @@ class Sessions:
     ) -> AsyncIterator[ControlConnection]:
         """One transaction on a control connection that holds the fence row and so has `require_epoch` behind it."""
         async with self.control(node, doing=doing) as connection, connection.transaction():
-            await require_epoch(connection, epoch)
+            await require_epoch(connection, epoch, brief=True)
             yield connection
 
     def database(self, node: str) -> str:
@@ -276,9 +279,14 @@ class Sessions:
                 await kept.pop().close()
 
 
-async def require_epoch(connection: AsyncConnection[TupleRow], epoch: int) -> None:
-    """Lock the fence row for the rest of the transaction; raise `StaleEpoch` if it holds a newer epoch."""
-    cursor = await connection.execute("SELECT epoch FROM understudy.fence FOR UPDATE")
+async def require_epoch(connection: AsyncConnection[TupleRow], epoch: int, *, brief: bool = False) -> None:
+    """Lock the fence row for the rest of the transaction; raise `StaleEpoch` if it holds a newer epoch.
+
+    ``brief``: the server ends the session when it idles in this transaction. So an agent that is stopped in
+    the middle of it holds up the next one's announcement for less than a lock may be waited for.
+    """
+    settings = f", set_config('idle_in_transaction_session_timeout', '{_BRIEF}', true)" if brief else ""
+    cursor = await connection.execute(f"SELECT epoch{settings} FROM understudy.fence FOR UPDATE")
     row = await cursor.fetchone()
     if row is not None and row[0] > epoch:
         raise StaleEpoch(f"the node has seen epoch {row[0]}, this caller has {epoch}: it was superseded")

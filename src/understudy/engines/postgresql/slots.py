@@ -19,7 +19,7 @@ async def create_slot(sessions: Sessions, node: str, name: str, epoch: int) -> N
     """
     async with sessions.control(node, doing=f"create slot {name}") as connection:
         async with connection.transaction():
-            await require_epoch(connection, epoch)
+            await require_epoch(connection, epoch, brief=True)
         cursor = await connection.execute(
             "SELECT wal_status FROM pg_replication_slots WHERE slot_name = %s AND plugin = 'pgoutput'"
             " AND database = current_database()",
@@ -36,7 +36,7 @@ async def create_slot(sessions: Sessions, node: str, name: str, epoch: int) -> N
                 limit = int(sessions.cluster.policy.step_timeout * 700)
                 await connection.execute(f"SET LOCAL statement_timeout = {limit}")
                 await connection.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", (name,))
-        except psycopg.errors.QueryCanceled:
+        except (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled):
             blockers = await _open_transactions(connection)
             raise EngineError(
                 f"{node}: slot {name} waits for transactions that were open before it: {blockers};"
@@ -92,7 +92,7 @@ async def _empty(sessions: Sessions, node: str, epoch: int) -> None:
     """Truncate every replicated table of a fenced node, and let its spare slots forget that."""
     async with sessions.control(node, doing="empty it before a copy") as connection:
         async with connection.transaction():
-            await require_epoch(connection, epoch)
+            await require_epoch(connection, epoch, brief=True)
             cursor = await connection.execute(
                 "SELECT EXISTS (SELECT FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase"
                 " WHERE d.datname = current_database() AND s.setrole = 0"

@@ -1,0 +1,133 @@
+"""Slots and subscriptions on real servers: who may consume a slot, what a copy may empty, what blocks."""
+
+from __future__ import annotations
+
+import pytest
+from tests.integration.conftest import Pair, until
+
+from understudy.engines.postgresql import PostgreSQLEngine
+from understudy.errors import EngineError, NeedsCopy, Unreachable
+
+
+async def test_trap_1_a_zombie_that_consumes_the_slot_is_named(pair: Pair, engine: PostgreSQLEngine) -> None:
+    # As a restored backup of b would: another database subscribes under another name to b's spare slot.
+    reverse = pair.link(2, "b", "a")
+    dsn = pair.cluster.node("b").replication_dsn
+    with pair.connect("a", "postgres") as session:
+        session.execute(
+            f"CREATE SUBSCRIPTION zombie CONNECTION '{dsn}' PUBLICATION understudy_{pair.cluster.name}"
+            f" WITH (create_slot = false, slot_name = {reverse.name}, copy_data = false)"
+        )
+        active = "SELECT 1 FROM pg_replication_slots WHERE slot_name = %s AND active"
+        await until(lambda: pair.sql("b", active, reverse.name))
+        with pytest.raises(EngineError, match=r"consumed by somebody else.*'zombie'"):
+            await engine.follow(reverse, 1)
+        await engine.drop_link(reverse, 1)
+        assert pair.sql("b", active, reverse.name) == []
+
+
+async def test_following_a_slot_that_is_gone_needs_a_copy(pair: Pair, engine: PostgreSQLEngine) -> None:
+    with pytest.raises(NeedsCopy, match="is gone"):
+        await engine.follow(pair.link(77, "b", "a"), 1)
+
+
+async def test_trap_6_creating_a_slot_names_the_transaction_it_waits_for(pair: Pair) -> None:
+    engine = PostgreSQLEngine(pair.with_policy(step_timeout=1.0))
+    await engine.setup(progress=lambda _: None)
+    name = pair.link(5).name
+    with pair.connect("b", "postgres") as session:
+        session.execute("BEGIN READ WRITE; SELECT pg_current_xact_id()")
+        with pytest.raises(EngineError, match=f"pid {session.info.backend_pid} in database {pair.database}"):
+            await engine.create_slot("b", name, 1)
+        session.execute("ROLLBACK")
+    await engine.create_slot("b", name, 1)
+    await engine.create_slot("b", name, 1)
+    assert (await engine.probe("b", heartbeat=None, epoch=1)).slots[name].usable
+    await engine.close()
+
+
+async def test_trap_6_promotion_with_a_spare_slot_does_not_wait(pair: Pair, engine: PostgreSQLEngine) -> None:
+    with pair.connect("b", "postgres") as session:
+        session.execute("BEGIN READ WRITE; SELECT pg_current_xact_id()")
+        await engine.stop_apply(pair.link(1), 1)
+        await engine.create_slot("b", pair.link(2).name, 1)
+        await engine.announce(2, "b", ("a", "b"))
+        await engine.promote("b", 2)
+    assert pair.sql("b", "SHOW default_transaction_read_only") == [("off",)]
+
+
+async def test_a_spare_slot_is_advanced_on_a_standby_only(pair: Pair, engine: PostgreSQLEngine) -> None:
+    name = pair.link(2).name
+
+    async def confirmed() -> int:
+        return (await engine.probe("b", heartbeat=None, epoch=1)).slots[name].confirmed
+
+    pair.sql("a", "INSERT INTO item (name) SELECT 'n' FROM generate_series(1, 100)")
+    await engine.wait_replay(pair.link(1), 1)
+    before = await confirmed()
+    await engine.advance_slot("b", name)
+    advanced = await confirmed()
+    assert advanced > before
+    await engine.announce(2, "b", ("a", "b"))
+    await engine.stop_apply(pair.link(1), 2)
+    await engine.promote("b", 2)
+    pair.sql("b", "INSERT INTO item (id, name) VALUES (1000, 'own')")
+    await engine.advance_slot("b", name)
+    assert await confirmed() == advanced
+    await engine.advance_slot("b", "understudy_missing")
+
+
+async def test_a_full_copy_is_not_sent_back_by_the_spare_slot(pair: Pair, engine: PostgreSQLEngine) -> None:
+    pair.sql("a", "INSERT INTO item (name) SELECT 'n' FROM generate_series(1, 100)")
+    await engine.wait_replay(pair.link(1), 1)
+    await engine.drop_link(pair.link(1), 1)
+    copy = pair.link(3)
+    await engine.full_copy(copy, 1)
+    await engine.catch_up(copy, 1)
+    assert pair.sql("b", "SELECT count(*) FROM item") == [(100,)]
+    # Now the other way round, from the spare slot, which is older than the TRUNCATE of the copy.
+    await engine.announce(2, "b", ("a", "b"))
+    reverse = pair.link(2, "b", "a")
+    await engine.follow(reverse, 2)
+    await engine.fence("a", 2)
+    await engine.wait_replay(copy, 2)
+    await engine.stop_apply(copy, 2)
+    await engine.promote("b", 2)
+    await engine.catch_up(reverse, 2)
+    assert pair.sql("a", "SELECT count(*) FROM item") == [(100,)]
+    assert (await engine.verify("b", "a")).equal
+
+
+async def test_a_full_copy_may_be_begun_again_in_its_middle(pair: Pair, engine: PostgreSQLEngine) -> None:
+    pair.sql("a", "INSERT INTO item (name) SELECT repeat('n', 100) FROM generate_series(1, 20000)")
+    await engine.drop_link(pair.link(1), 1)
+    for _ in range(3):
+        await engine.full_copy(pair.link(3), 1)
+    await engine.catch_up(pair.link(3), 1)
+    assert (await engine.verify("a", "b")).equal
+
+
+async def test_catch_up_ends_when_nothing_advances(pair: Pair) -> None:
+    engine = PostgreSQLEngine(pair.with_policy(step_timeout=1.0))
+    await engine.setup(progress=lambda _: None)
+    with pair.connect("b", "postgres") as blocker:
+        blocker.execute("BEGIN READ WRITE")
+        blocker.execute("LOCK TABLE understudy.marker IN EXCLUSIVE MODE")
+        with pytest.raises(EngineError, match=r"7 of 7 tables are ready and nothing has advanced"):
+            await engine.catch_up(pair.link(1), 1)
+    await engine.catch_up(pair.link(1), 1)
+    await engine.close()
+
+
+async def test_dropping_a_link_does_what_it_can(pair: Pair, engine: PostgreSQLEngine) -> None:
+    await engine.probe("b", heartbeat=None, epoch=1)
+    pair.servers["b"].freeze()
+    with pytest.raises(Unreachable):
+        await engine.probe("b", heartbeat=None, epoch=1)
+    assert await engine.drop_link(pair.link(1), 1) == ("b",)
+    pair.servers["b"].thaw()
+    assert await engine.drop_link(pair.link(1), 1) == ()
+    assert await engine.drop_link(pair.link(1), 1) == ()
+    for node in "ab":
+        probe = await engine.probe(node, heartbeat=None, epoch=1)
+        assert pair.link(1).name not in (*probe.slots, *probe.subscriptions)

@@ -1,0 +1,153 @@
+"""What a probe sees of a real server, and what it calls the reasons for seeing nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.integration.conftest import PASSWORD, Pair, make_pair, until
+
+from understudy.embedded.postgresql import EmbeddedPostgreSQL
+from understudy.engines.postgresql import PostgreSQLEngine
+from understudy.errors import EngineError, Unreachable
+
+
+async def test_before_setup_a_node_has_epoch_0(pair: Pair) -> None:
+    engine = PostgreSQLEngine(pair.cluster)
+    probe = await engine.probe("a", heartbeat=None, epoch=0)
+    assert (probe.epoch, probe.epoch_primary, probe.fenced, probe.heartbeat) == (0, "", False, 0)
+    assert probe.wal > 0
+    await engine.close()
+
+
+async def test_facts_of_both_sides(pair: Pair, engine: PostgreSQLEngine) -> None:
+    a = await engine.probe("a", heartbeat=41, epoch=1)
+    assert (a.epoch, a.epoch_primary, a.fenced, a.heartbeat, a.unwritable) == (1, "a", False, 41, "")
+    assert a.streaming == {pair.link(1).name: False}
+    assert a.slots[pair.link(1).name].active
+    assert a.at <= a.answered
+    await until(lambda: pair.sql("b", "SELECT number FROM understudy.heartbeat") == [(41,)])
+    b = await engine.probe("b", heartbeat=None, epoch=1)
+    link = b.subscriptions[pair.link(1).name]
+    assert (b.fenced, b.heartbeat, link.enabled, link.running, link.ready) == (True, 41, True, True, True)
+    assert 0 < link.origin <= (await engine.probe("a", heartbeat=None, epoch=1)).wal
+    assert not b.slots[pair.link(2).name].active
+    assert a.identity != b.identity
+
+
+async def test_a_superseded_heartbeat_is_not_written(pair: Pair, engine: PostgreSQLEngine) -> None:
+    await engine.probe("a", heartbeat=7, epoch=1)
+    await engine.announce(2, "b", ("a", "b"))
+    probe = await engine.probe("a", heartbeat=8, epoch=1)
+    assert (probe.epoch, probe.heartbeat, probe.unwritable) == (2, 7, "")
+
+
+@pytest.mark.parametrize(("state", "unwritable"), [("53100", True), ("58030", True), ("55P03", False)])
+async def test_a_failing_write_is_told_apart(
+    pair: Pair, engine: PostgreSQLEngine, state: str, unwritable: bool
+) -> None:
+    pair.sql(
+        "a",
+        "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS"
+        f" $$ BEGIN RAISE EXCEPTION 'no more' USING ERRCODE = '{state}'; END $$;"
+        " CREATE TRIGGER fail BEFORE INSERT ON understudy.heartbeat EXECUTE FUNCTION fail()",
+        user="postgres",
+    )
+    probe = await engine.probe("a", heartbeat=1, epoch=1)
+    assert ("no more" in probe.unwritable) is unwritable
+    assert probe.heartbeat == 0
+
+
+async def test_a_missing_grant_is_named(pair: Pair, engine: PostgreSQLEngine) -> None:
+    pair.sql("a", "REVOKE SELECT ON pg_replication_origin_status FROM understudy", user="postgres")
+    with pytest.raises(EngineError, match="GRANT SELECT ON pg_replication_origin_status"):
+        await engine.probe("a", heartbeat=None, epoch=1)
+
+
+async def test_a_refused_login_is_not_a_lost_server(pair: Pair) -> None:
+    for change, text in (
+        ({PASSWORD: "wrong"}, "password authentication failed"),
+        ({pair.database: "nowhere"}, "does not exist"),
+    ):
+        nodes = []
+        for node in pair.cluster.nodes:
+            dsn = node.admin_dsn
+            for old, new in change.items():
+                dsn = dsn.replace(old, new)
+            nodes.append(replace(node, admin_dsn=dsn))
+        engine = PostgreSQLEngine(replace(pair.cluster, nodes=tuple(nodes)))
+        with pytest.raises(EngineError, match=text) as caught:
+            await engine.probe("a", heartbeat=None, epoch=1)
+        assert not isinstance(caught.value, Unreachable)
+        assert PASSWORD not in str(caught.value)
+        await engine.close()
+
+
+async def test_a_frozen_server_is_a_miss_and_comes_back(pair: Pair, engine: PostgreSQLEngine) -> None:
+    await engine.probe("b", heartbeat=None, epoch=1)
+    pair.servers["b"].freeze()
+    for _ in range(2):
+        with pytest.raises(Unreachable):
+            await engine.probe("b", heartbeat=None, epoch=1)
+    pair.servers["b"].thaw()
+    assert (await engine.probe("b", heartbeat=None, epoch=1)).epoch == 1
+
+
+async def test_leaving_a_frozen_server_does_not_wait_for_it(pair: Pair, engine: PostgreSQLEngine) -> None:
+    """psycopg asks the server to cancel when its task is cancelled; ours must not."""
+    async with engine.sessions.control("b") as connection:
+        pair.servers["b"].freeze()
+        waiting = asyncio.create_task(connection.execute("SELECT 1"))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            async with asyncio.timeout(2):
+                await waiting
+    pair.servers["b"].thaw()
+
+
+async def test_a_schema_change_shows(pair: Pair) -> None:
+    engine = PostgreSQLEngine(pair.cluster)
+    before = await engine.probe("a", heartbeat=None, epoch=1)
+    pair.sql("a", "ALTER TABLE item ADD COLUMN price numeric(10, 2)")
+    other = PostgreSQLEngine(pair.cluster)
+    after = await other.probe("a", heartbeat=None, epoch=1)
+    assert before.schema != after.schema
+    for each in (engine, other):
+        await each.close()
+
+
+@pytest.fixture
+def lone() -> Iterator[dict[str, EmbeddedPostgreSQL]]:
+    """A server of this test's own, which may be stopped and set back."""
+    with tempfile.TemporaryDirectory(prefix="understudy-test-") as folder:
+        Path(folder).chmod(0o755)
+        with EmbeddedPostgreSQL(Path(folder) / "a", name="a", die_with_parent=True) as server:
+            yield {"a": server}
+
+
+async def test_trap_2_a_server_set_back_in_time_shows_by_its_position(
+    lone: dict[str, EmbeddedPostgreSQL],
+) -> None:
+    pair, server = make_pair(lone), lone["a"]
+    engine = PostgreSQLEngine(pair.cluster)
+    server.stop()
+    backup = server.folder / "backup"
+    subprocess.run(["cp", "-a", server.data, backup], check=True)  # -a: owned by the server's user
+    server.start()
+    pair.sql("a", "INSERT INTO item (name) SELECT repeat('x', 100) FROM generate_series(1, 10000)")
+    newest = await engine.probe("a", heartbeat=None, epoch=1)
+    server.kill()
+    shutil.rmtree(server.data)
+    subprocess.run(["cp", "-a", backup, server.data], check=True)
+    server.start()
+    restored = await engine.probe("a", heartbeat=None, epoch=1)
+    assert restored.identity == newest.identity
+    assert restored.wal < newest.wal
+    await engine.close()
