@@ -174,7 +174,7 @@ class Agent:
         assert step is not None
         world.steps_seen.add((state.plan.kind, step))
         try:
-            outcome = yield from carry_out(self, state, step)
+            outcome = yield from self._interrupted(state, step)
         except StaleEpoch as error:
             self.kernel.say(self.name, f"{step} superseded: {error}")
             return False
@@ -192,6 +192,30 @@ class Agent:
             return failed.state is not None
         yield from self._complete(state, step, outcome)
         return True
+
+    def _interrupted(self, state: ClusterState, step: Step) -> Sleeper:
+        """Carry the step out, unless a test wants the agent to die or the call to fail right here."""
+        assert state.plan is not None
+        how = self.world.interruption(state.plan.kind, step)
+        if how == "dies before":
+            yield from self._die()
+        if how == "fails before":
+            raise Unreachable("a test wants it so")
+        outcome = yield from carry_out(self, state, step)
+        if how == "dies after":
+            yield from self._die()
+        if how == "fails after":
+            raise Unreachable("a test wants it so, after it took effect")
+        if how == "dies written":
+            following = complete(state, step, outcome, self.world.policy.rpo)
+            yield from self._write(following, state.version)
+            yield from self._die()
+        return outcome
+
+    def _die(self) -> Sleeper:
+        self.kernel.say(self.name, "dies")
+        self.kernel.kill(self.owner)
+        yield 1e9
 
     def _complete(self, state: ClusterState, step: Step, outcome: StepOutcome) -> Sleeper:
         plan = state.plan

@@ -65,6 +65,16 @@ class Checks:
             self.excused.add(txn.id)
         return self.newest_commit
 
+    def acked_by(self, node: Node, txn: Txn) -> None:
+        """A server acknowledged: while the witness says in-sync, the standby must have it, whoever listens."""
+        state = self.world.witness.state
+        if not state.in_sync or node.name != state.primary or node.from_past or state.link is None:
+            return
+        standby = self.world.nodes[state.other]
+        subscription = standby.disk.subscriptions.get(state.link.name)
+        if not standby.from_past and subscription is not None and subscription.origin < txn.position:
+            raise Broken("rpo zero", f"{node.name} acknowledged {txn.id}, which the in-sync standby does not have")
+
     def ended(self, host: Host, txn: Txn, outcome: str) -> None:
         self.counts[outcome] += 1
         if outcome != "acked":

@@ -17,6 +17,8 @@ KINDS = (
     "cut",
     "isolate",
     "partition",
+    "no_witness",
+    "no_replication",
     "loss",
     "late",
     "double",
@@ -51,18 +53,18 @@ class Fault:
         return f"{self.at:.2f}s {self.kind} #{self.which} for {self.lasts:.1f}s"
 
 
-def draw(seed: int, until: float) -> list[Fault]:
-    """A swarm: each seed has its own few kinds of fault and its own rate."""
+def draw(seed: int, until: float, only: tuple[str, ...] = ()) -> list[Fault]:
+    """A swarm: each seed has its own few kinds of fault and its own rate. ``only``: of these kinds, all of them."""
     chance = random.Random(seed * 2 + 1)
-    kinds = chance.sample(KINDS, chance.randint(1, 6))
-    times = sorted(chance.uniform(1.5, until) for _ in range(chance.randint(1, 9)))
+    kinds = list(only) or chance.sample(KINDS, chance.randint(1, 6))
+    times = sorted(chance.uniform(1.5, until) for _ in range(14 if only else chance.randint(1, 9)))
     if chance.random() < 0.35:  # bursts find races
         times = sorted(t if chance.random() < 0.5 else times[0] + chance.random() for t in times)
     faults = [
         Fault(at, chance.choice(kinds), chance.randrange(12), chance.choice((0.2, 0.6, 1.5, 3.0, 6.0)))
         for at in times
     ]
-    if chance.random() < 0.03:
+    if not only and chance.random() < 0.03:
         faults = [Fault(8.0 + chance.random(), chance.choice(RARE), 0, 1.0)]
         if chance.random() < 0.7:
             faults.append(Fault(4.0, "switchover", 0, 0.1))
@@ -122,6 +124,20 @@ def _partition(world, which):
     pairs = {(a, b) for a in left for b in right} | {(b, a) for a in left for b in right}
     world.network.cuts |= pairs
     return lambda: world.network.cuts.difference_update(pairs)
+
+
+def _no_witness(world, which):
+    """One host cannot reach the witness; everything else works."""
+    pair = (world.hosts[which % len(world.hosts)].name, "witness")
+    world.network.cuts.add(pair)
+    return lambda: world.network.cuts.discard(pair)
+
+
+def _no_replication(world, which):
+    """The nodes do not reach each other; everybody else reaches both."""
+    one, other = world.nodes
+    world.network.cuts.add((one, other))
+    return lambda: world.network.cuts.discard((one, other))
 
 
 def _rate(name, value, calm):
@@ -232,6 +248,8 @@ _APPLY = {
     "cut": _cut,
     "isolate": _isolate,
     "partition": _partition,
+    "no_witness": _no_witness,
+    "no_replication": _no_replication,
     "loss": _rate("loss", 0.2, 0.0),
     "late": _rate("late", 0.2, 0.0),
     "double": _rate("double", 0.2, 0.0),

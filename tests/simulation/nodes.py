@@ -169,6 +169,7 @@ class Node:
         for txn in self.waiting:
             if txn.position <= reached:
                 txn.status = "acked"
+                self.world.checks.acked_by(self, txn)
         self.waiting = [txn for txn in self.waiting if txn.status == "waiting"]
 
     def end_sessions(self) -> None:
@@ -350,8 +351,6 @@ class Node:
             self.append((("truncate", "", None), *_snapshot(publisher.disk.data)), own=False)
             subscription.origin, subscription.ready = len(log), True
         start = max(subscription.origin, slot.confirmed)
-        if start < slot.confirmed or start >= len(log):
-            start = min(start, len(log))
         for position in range(start, len(log)):
             entry = log[position]
             if entry.own:

@@ -60,6 +60,14 @@ class Setup:
     lasting: str = ""
     rules: Rules = Rules()
     failback: Failback = Failback.AUTO
+    interruptions: tuple[tuple[PlanKind, Step, str], ...] = ()
+    healed_at: float = HEALED_AT
+
+    @classmethod
+    def focused(cls, seed: int, *kinds: str, rpo: Rpo, hosts: int = 1, rules: Rules | None = None) -> Setup:
+        """Only these kinds of fault: to look hard at one corner."""
+        faults = tuple(fault_module.draw(seed, FAULTS_UNTIL, kinds))
+        return cls(seed=seed, rpo=rpo, hosts=hosts, agents=2, faults=faults, rules=rules or Rules())
 
     @classmethod
     def from_seed(cls, seed: int, rules: Rules | None = None) -> Setup:
@@ -97,6 +105,7 @@ class Result:
     rules_seen: set[str] = field(default_factory=set)
     steps_seen: set[tuple[PlanKind, Step]] = field(default_factory=set)
     events: int = 0
+    interruptions_left: int = 0
     final: ClusterState | None = None
 
 
@@ -157,6 +166,7 @@ class World:
         self.wall_offset = 0.0
         self.witness_restored = False
         self.promotions: dict[str, tuple[int, int]] = {}
+        self.interruptions = list(setup.interruptions)
         self._ids = 0
         self._pumping = False
         self._build()
@@ -237,6 +247,14 @@ class World:
         self._ids += 1
         return self._ids
 
+    def interruption(self, kind: PlanKind, step: Step) -> str:
+        """How this step is to be interrupted, once; or an empty string."""
+        for wanted in self.interruptions:
+            if wanted[:2] == (kind, step):
+                self.interruptions.remove(wanted)
+                return wanted[2]
+        return ""
+
     def wall(self) -> float:
         return 1_700_000_000.0 + self.kernel.now + self.wall_offset
 
@@ -278,7 +296,7 @@ class World:
             kernel.at(3.0, node.save)
         for fault in self.setup.faults:
             kernel.at(fault.at, lambda fault=fault: fault_module.apply(self, fault))
-        kernel.run_until(HEALED_AT)
+        kernel.run_until(self.setup.healed_at)
         self._heal()
         self._until_well()
 
@@ -326,7 +344,7 @@ class World:
 
     def _missing(self, state: ClusterState) -> str:
         """What is not yet as it should be in the end."""
-        if self.checks.last_ack < HEALED_AT:
+        if self.checks.last_ack < self.setup.healed_at:
             return "no write since"
         if state.plan is not None and not self.setup.lasting:
             return f"a plan is under way: {state.plan.kind}"
@@ -400,5 +418,6 @@ def run(setup: Setup, *, traced: bool = False) -> Result:
     result.trace = world.kernel.trace or []
     result.faults, result.outcomes = world.fault_counts, world.checks.counts
     result.rules_seen, result.steps_seen = world.rules_seen, world.steps_seen
+    result.interruptions_left = len(world.interruptions)
     result.events, result.final = world.kernel.events, world.witness.state
     return result
