@@ -45,6 +45,7 @@ class Host:
         self.cluster, self.directory = cluster, Path(directory)
         self.file = LeaseFile(self.directory / f"{cluster.name}.lease")
         self.slot = self.file.register()
+        self._registered = True
         self._begin()
 
     def _begin(self) -> None:
@@ -70,6 +71,9 @@ class Host:
         if self._thread is not None and self._thread.is_alive():
             return
         with self._lock:
+            if not self._registered:  # the slot before a fork was the parent's
+                self.slot = self.file.register()
+                self._registered = True
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(
                     target=self._watch, name=f"understudy-{self.cluster.name}-lease", daemon=True
@@ -274,7 +278,7 @@ class Host:
         self._begin()
         for listener in listeners:
             self._listeners.add(listener)
-        self.slot = self.file.register()
+        self._registered = False  # `start` makes up for it, where an error can be raised
 
 
 _hosts: dict[tuple[Path, str], Host] = {}
