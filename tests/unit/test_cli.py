@@ -358,9 +358,9 @@ def test_mending_is_sql_only() -> None:
     findings = [
         Finding(node="a", subject="s", severity=Severity.OK, message="fine", mend="never shown"),
         Finding(node="a", subject="s", severity=Severity.ERROR, message="no grant", mend="GRANT x TO y"),
-        Finding(node="b", subject="s", severity=Severity.WARNING, message="meh", mend="ALTER z;"),
+        Finding(node="b", subject="s", severity=Severity.WARNING, message="meh", mend="ALTER z; -- why"),
     ]
-    assert mending(findings) == "-- node a\n-- no grant\nGRANT x TO y;\n-- node b\n-- meh\nALTER z;\n"
+    assert mending(findings) == "-- node a\n-- no grant\nGRANT x TO y;\n-- node b\n-- meh\nALTER z; -- why\n"
 
 
 def event(number: int, kind: str, epoch: int, wall: float, took: float | None = None) -> Event:

@@ -39,6 +39,7 @@ class Following:
         self._after = after
         self._began = 0.0
         self._published: Event | None = None
+        self._reason = ""
         self.steps: list[dict[str, object]] = []
 
     def until(self, deadline: float) -> Outcome | None:
@@ -85,6 +86,8 @@ class Following:
     def _tell(self) -> None:
         for event in self._witness.events(self._cluster.name, limit=200, after=self._after):
             self._after = event.id
+            if self._published is not None:
+                return  # what follows is tidying up
             if not self._began and event.kind == "asked":
                 self._began = event.wall
             name = step_name(event)
@@ -95,5 +98,6 @@ class Following:
                 note(f"  {name:<18} {duration(event.took):>8}  {event.message}")
                 if name == "publish":
                     self._published = event
-            elif event.kind not in _QUIET:
+            elif event.kind not in _QUIET and event.message != self._reason:
+                self._reason = event.message
                 note(f"  {event.kind}: {event.message}")

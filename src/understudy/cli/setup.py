@@ -30,6 +30,7 @@ def register(app: typer.Typer) -> None:
 def check(
     context: typer.Context,
     sql: Annotated[bool, typer.Option("--sql", help="Only the SQL that mends what was found.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Also what was looked at and is right.")] = False,
 ) -> None:
     """Look at both databases for everything that would stop or limit the cluster. Changes nothing."""
     cli = of(context)
@@ -40,7 +41,7 @@ def check(
     elif sql:
         print(mending(findings), end="")
     else:
-        show_findings(findings, cli.config.warnings)
+        show_findings(findings, cli.config.warnings, everything=everything)
     leave(Exit.PROBLEM if errors else Exit.OK)
 
 
@@ -62,15 +63,16 @@ def mending(findings: Sequence[Finding]) -> str:
 
 def _statement(mend: str) -> str:
     text = mend.strip()
-    return text if text.endswith(";") or not text else text + ";"
+    return text if not text or text.endswith(";") or "--" in text.rpartition("\n")[2] else text + ";"
 
 
-def show_findings(findings: Sequence[Finding], warnings: Sequence[str]) -> None:
+def show_findings(findings: Sequence[Finding], warnings: Sequence[str], *, everything: bool) -> None:
     """The table of `check`, what needs doing first; then the SQL, unbroken so that it can be copied."""
     order = (Severity.ERROR, Severity.WARNING, Severity.OK)
     rows = [
         (f.node, f.subject, Text(f.severity, style=_STYLES[f.severity]), f.message)
         for f in sorted(findings, key=lambda f: order.index(f.severity))
+        if everything or f.severity is not Severity.OK
     ]
     if rows:
         out().print(table(("NODE", "SUBJECT", "SEVERITY", "MESSAGE"), rows))
@@ -144,8 +146,16 @@ async def _setup(
 async def _prepare(engine: Engine) -> Mapping[str, str]:
     """The engine's setup, with its progress on stderr."""
     console = Console(stderr=True, highlight=False, markup=False)
+    said = ""
+
+    def progress(text: str) -> None:
+        nonlocal said
+        if text != said:
+            console.print(f"  {text}", soft_wrap=True)
+        said = text
+
     with console.status("setting up ..."):
-        return await engine.setup(progress=lambda text: console.print(f"  {text}", soft_wrap=True))
+        return await engine.setup(progress=progress)
 
 
 async def _first(cli: Cli, engine: Engine, witness: SqliteWitness) -> ClusterState:
