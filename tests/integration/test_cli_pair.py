@@ -205,3 +205,33 @@ def test_a_lost_witness_is_adopted(shell: Shell) -> None:
     told = shell.json("failback", "--yes")
     assert told["primary"] == "a"
     assert shell.pair.sql("a", "SELECT name FROM item") == [("after",)]
+
+
+def test_a_forced_failover_rescues_what_was_left_behind(shell: Shell) -> None:
+    """b stops following, a goes on alone; a forced failover keeps a's rows in files, and `apply` brings them home."""
+    shell.pair.sql("a", "INSERT INTO item (name) VALUES ('shared')")
+    shell("setup")
+    shell.start_agent()
+    shell.until(lambda: shell.json("status")["promise"]["holds"], "the promise holds")
+    name = shell.pair.cluster.name
+    link = shell.witness.read(name).link  # type: ignore[union-attr]
+    with shell.pair.connect("b", "postgres", options="-c default_transaction_read_only=off") as connection:
+        connection.execute(f"ALTER SUBSCRIPTION {link.name} DISABLE")  # type: ignore[union-attr]
+    shell.pair.sql("a", "INSERT INTO item (name) VALUES ('only on a')")
+    done = shell.json("failover", "--accept-loss", "--yes")
+    assert (done["ok"], done["primary"]) == (True, "b")
+
+    def back() -> bool:
+        nodes = {n["name"]: n for n in shell.json("status")["nodes"]}
+        return bool(nodes["a"]["role"] == "standby")
+
+    shell.until(back, "a has rejoined")
+    assert shell.pair.sql("b", "SELECT name FROM item") == [("shared",)]
+    (rescue,) = shell.json("rescue", "list")
+    assert (rescue["node"], rescue["transactions"], rescue["verdicts"]["safe"]) == ("a", 1, 1)
+    assert rescue["name"] in shell("rescue", "list") and "1 kept" in shell("status")
+    assert "safe" in shell("rescue", "show", rescue["name"])
+    assert shell.json("rescue", "apply", rescue["name"], "--yes")["applied"] == 1
+    assert shell.json("rescue", "apply", rescue["name"], "--yes")["already"] == 1
+    assert shell.pair.sql("b", "SELECT name FROM item ORDER BY id") == [("shared",), ("only on a",)]
+    assert shell.json("verify")["equal"] is True
