@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import socket
 import time
 import uuid
@@ -262,6 +263,8 @@ class ClusterAgent:
             self._work.cancel()
             self._work.add_done_callback(lambda _: self._news.set())
             return
+        if self._work is not None and not self._work.cancelled():
+            self._work.result()  # a fault of ours in a step ends the agent, loudly, instead of being repeated
         if wanted is not None and step is not None and boot_now() >= self._retry_at:
             self._working = wanted
             self._work = asyncio.create_task(self._steps(state, step, view))
@@ -385,13 +388,15 @@ class ClusterAgent:
     # --- telling -----------------------------------------------------------------------------------------------
 
     def _say(self, rule: str, reason: str, *, alarm: bool) -> None:
-        """The sentence of this moment, logged when it changes in kind (numbers in it change all the time)."""
-        if rule == self._said and not alarm:
+        """The sentence of this moment: told when it changes, not when only its numbers do; alarms also in history."""
+        said = f"{rule}:{re.sub('[0-9]+', '#', reason)}" if alarm else rule
+        if said == self._said:
             return
-        if alarm and f"{rule}:{reason}" != self._said:
+        self._said = said
+        if alarm:
             self._record(rule, reason)
-        self._said = f"{rule}:{reason}" if alarm else rule
-        (self._log.warning if alarm else self._log.info)(rule, reason=reason)
+        else:
+            self._log.info(rule, reason=reason)
 
     def _record(self, kind: str, message: str, *, took: float | None = None) -> None:
         """One line of history; history that cannot be written must not stop the work."""

@@ -1,0 +1,128 @@
+"""A pair with a real agent on it, for tests that hurt the servers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from tests.integration.conftest import Pair
+
+from understudy.agent.agent import ClusterAgent
+from understudy.agent.doorbell import ring
+from understudy.engines.postgresql.engine import PostgreSQLEngine
+from understudy.model import ClusterState, Link, NodeRecord, Request, RequestKind, Role
+from understudy.witness import SqliteWitness
+
+PATIENCE = 60.0
+
+
+@dataclass
+class World:
+    """A pair that is set up, its witness, and agents that can be started and stopped like processes."""
+
+    pair: Pair
+    directory: Path
+    witness: SqliteWitness
+    running: list[tuple[asyncio.Task[None], asyncio.Event, PostgreSQLEngine]] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return self.pair.cluster.name
+
+    def state(self) -> ClusterState:
+        state = self.witness.read(self.name)
+        assert state is not None
+        return state
+
+    def start_agent(self, *, standby: bool = False) -> asyncio.Task[None]:
+        engine = PostgreSQLEngine(self.pair.cluster)
+        agent = ClusterAgent(self.pair.cluster, engine, self.witness, self.directory, standby=standby)
+        stop = asyncio.Event()
+        task = asyncio.create_task(agent.run(stop))
+        self.running.append((task, stop, engine))
+        return task
+
+    async def stop_agents(self, *, abruptly: bool = False) -> None:
+        """End all agents; ``abruptly`` gives them no time to finish a step or to give their place up."""
+        while self.running:
+            task, stop, engine = self.running.pop()
+            stop.set()
+            if abruptly:
+                task.cancel()
+            await asyncio.gather(task, return_exceptions=abruptly)
+            await engine.close()
+
+    async def until(self, holds: Callable[[ClusterState], bool], what: str) -> ClusterState:
+        """Wait until the witness says so; the events of the story are the error when it does not."""
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while not holds(state := self.state()):
+                    for task, _, _ in self.running:
+                        if task.done():
+                            task.result()
+                    await asyncio.sleep(0.01)
+        except TimeoutError:
+            raise AssertionError(f"not reached: {what}\n{self.story()}\n{self.state()}") from None
+        return state
+
+    def story(self) -> str:
+        return "\n".join(f"{e.kind}: {e.message}" for e in self.witness.events(self.name, limit=200))
+
+    def kinds(self) -> list[str]:
+        return [e.kind for e in self.witness.events(self.name, limit=10_000)]
+
+    def ask(self, kind: RequestKind, target: str, *, accept_loss: bool = False) -> None:
+        state = self.state()
+        request = Request(id="test", kind=kind, target=target, accept_loss=accept_loss)
+        self.witness.write(replace(state, request=request, answer=""), expected=state.version)
+        ring(self.directory / f"{self.name}.sock")
+
+    async def settled(self, primary: str) -> ClusterState:
+        """``primary`` is primary, the other follows and was verified, nothing is under way."""
+        other = next(n for n in ("a", "b") if n != primary)
+
+        def holds(state: ClusterState) -> bool:
+            record = state.record(other)
+            return (
+                state.primary == primary
+                and state.plan is None
+                and record.role is Role.STANDBY
+                and record.verified
+                and not state.old_links
+                and bool(state.spare_slot)
+            )
+
+        return await self.until(holds, f"{primary} primary, {other} follows")
+
+
+@asynccontextmanager
+async def world_of(pair: Pair, directory: Path) -> AsyncIterator[World]:
+    """Set the pair up and write its first state; stops every agent in the end."""
+    engine = PostgreSQLEngine(pair.cluster)
+    try:
+        made = await engine.setup(progress=lambda _: None)
+    finally:
+        await engine.close()
+    witness = SqliteWitness(directory / "witness.db")
+    first = ClusterState(
+        cluster=pair.cluster.name,
+        version=0,
+        epoch=1,
+        primary="a",
+        nodes=(
+            NodeRecord(name="a", role=Role.PRIMARY, identity=made["identity:a"], verified=True),
+            NodeRecord(name="b", role=Role.STANDBY, identity=made["identity:b"], verified=True),
+        ),
+        link=Link(name=made["link"], publisher="a", subscriber="b"),
+        spare_slot=made["spare_slot"],
+    )
+    witness.write(first, expected=0)
+    world = World(pair=pair, directory=directory, witness=witness)
+    try:
+        yield world
+    finally:
+        await world.stop_agents()
+        witness.close()

@@ -1,0 +1,265 @@
+"""The agent on real servers that are killed, frozen and brought back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from tests.faults.agent_world import World, world_of
+from tests.integration.conftest import FAST, make_pair
+
+from understudy.agent.agent import AlreadyRunning
+from understudy.embedded import EmbeddedPostgreSQL
+from understudy.engines.postgresql.engine import PostgreSQLEngine
+from understudy.lease import LeaseFile, Phase
+from understudy.model import Failback, RequestKind, Role, Rpo
+
+Servers = dict[str, EmbeddedPostgreSQL]
+
+
+@pytest.fixture(scope="module")
+def servers(module_server_factory) -> Servers:
+    """Two servers that the tests of this module may hurt; each test finds them running."""
+    return {name: module_server_factory(name, settings=FAST, die_with_parent=True) for name in ("a", "b")}
+
+
+@pytest.fixture(autouse=True)
+def healed(servers: Servers) -> Iterator[None]:
+    yield
+    for server in servers.values():
+        server.thaw()
+        if not server.running:
+            server.start()
+
+
+def _lag_known(world: World) -> bool:
+    """The agent has written a heartbeat and knows how far the standby is behind it."""
+    lease = LeaseFile(world.directory / f"{world.name}.lease").read()
+    return lease is not None and 0.0 <= lease.standby_lag < 1.0
+
+
+@pytest.fixture
+async def world(request, servers: Servers, tmp_path: Path) -> AsyncIterator[World]:
+    """A pair in the mode the test asks for (`bounded` by default), with one agent running."""
+    policy = {"rpo": Rpo.BOUNDED, "failback": Failback.MANUAL, "probe_timeout": 0.6} | getattr(
+        request, "param", {}
+    )
+    pair = make_pair(servers, **policy)
+    async with world_of(pair, tmp_path) as world:
+        world.start_agent()
+        if policy["rpo"] is Rpo.ZERO:
+            await world.until(lambda s: s.in_sync, "in sync")
+        else:
+            await world.until(lambda _: _lag_known(world), "heartbeats arrive")
+        yield world
+
+
+BOTH_MODES = pytest.mark.parametrize(
+    "world", [{"rpo": Rpo.BOUNDED}, {"rpo": Rpo.ZERO}], indirect=True, ids=["bounded", "zero"]
+)
+
+
+def _names(world: World, node: str) -> set[str]:
+    return {row[0] for row in world.pair.sql(node, "SELECT name FROM item")}
+
+
+async def _replicated(world: World, source: str, target: str) -> None:
+    """Wait until a row of now is on the other side."""
+    world.pair.sql(source, "INSERT INTO item (name) VALUES ('sentinel')")
+    async with asyncio.timeout(30):
+        while "sentinel" not in _names(world, target):
+            await asyncio.sleep(0.01)
+
+
+@BOTH_MODES
+@pytest.mark.parametrize("fault", ["kill", "freeze"])
+async def test_a_lost_primary_is_replaced_returns_and_follows(
+    world: World, servers: Servers, fault: str
+) -> None:
+    await _replicated(world, "a", "b")
+    getattr(servers["a"], fault)()
+    await world.until(lambda s: s.primary == "b" and s.plan is None, "failover")
+    world.pair.sql("b", "INSERT INTO item (name) VALUES ('written on b')")
+    servers["a"].thaw() if fault == "freeze" else servers["a"].start()
+    await world.settled("b")
+    async with asyncio.timeout(30):
+        while "written on b" not in _names(world, "a"):
+            await asyncio.sleep(0.01)
+    with pytest.raises(Exception, match="read-only"):
+        world.pair.sql("a", "INSERT INTO item (name) VALUES ('refused')")
+
+
+async def test_what_only_the_old_primary_had_is_rescued_and_rewound(world: World, servers: Servers) -> None:
+    """The standby stops receiving (its worker is held), a commits, a dies: the tail is in the rescue files."""
+    await _replicated(world, "a", "b")
+    lock = world.pair.connect("b", "postgres")
+    lock.execute("BEGIN")
+    lock.execute("LOCK TABLE item IN ACCESS EXCLUSIVE MODE")  # the apply worker waits for this
+    world.pair.sql("a", "INSERT INTO item (name) VALUES ('only on a')")
+    world.pair.sql("a", "UPDATE item SET name = 'changed on a' WHERE name = 'sentinel'")
+    servers["a"].kill()
+    await world.until(lambda s: "step:fence_if_reachable" in world.kinds(), "failover under way")
+    lock.close()
+    await world.until(lambda s: s.primary == "b" and s.plan is None, "failover")
+    assert "only on a" not in _names(world, "b")
+    servers["a"].start()
+    await world.settled("b")
+    assert _names(world, "a") == _names(world, "b")
+    rescued = list((world.directory / "rescue").iterdir())
+    assert len(rescued) == 1
+    text = (rescued[0] / "changes.jsonl").read_text()
+    assert "only on a" in text
+    assert "changed on a" in text
+
+
+@BOTH_MODES
+async def test_a_planned_change_and_back(world: World) -> None:
+    await _replicated(world, "a", "b")
+    world.ask(RequestKind.SWITCHOVER, "b")
+    state = await world.settled("b")
+    assert state.epoch == 2
+    ids = world.pair.sql("b", "INSERT INTO item (name) VALUES ('next') RETURNING id")
+    assert ids == [(2,)]  # the sequence goes on without a gap: its exact value came along
+    if world.pair.cluster.policy.rpo is Rpo.ZERO:
+        await world.until(lambda s: s.in_sync, "in sync")
+    world.ask(RequestKind.SWITCHOVER, "a")
+    state = await world.settled("a")
+    assert state.epoch == 3
+    assert _names(world, "a") == {"sentinel", "next"}
+
+
+@pytest.mark.parametrize("world", [{"failback": Failback.AUTO, "failback_after": 0.5}], indirect=True)
+async def test_the_preferred_node_becomes_primary_again_by_itself(world: World, servers: Servers) -> None:
+    servers["a"].kill()
+    await world.until(lambda s: s.primary == "b" and s.plan is None, "failover")
+    servers["a"].start()
+    state = await world.settled("a")
+    assert len(state.failbacks) == 1
+
+
+@pytest.mark.parametrize("world", [{"rpo": Rpo.ZERO}], indirect=True)
+async def test_zero_refuses_a_failover_to_a_standby_that_is_not_in_sync(
+    world: World, servers: Servers
+) -> None:
+    servers["b"].kill()
+    await world.until(lambda s: not s.in_sync and s.plan is None, "withdrawn")
+    world.pair.sql("a", "INSERT INTO item (name) VALUES ('alone')")  # writes go on
+    servers["a"].kill()
+    servers["b"].start()
+    await world.until(lambda _: "failover_refused" in world.kinds(), "refused")
+    assert "not in sync" in world.story()
+    assert world.state().primary == "a"
+    servers["a"].start()
+    await world.until(lambda s: s.in_sync, "in sync again")
+    assert "alone" in _names(world, "b")
+
+
+async def test_a_switchover_that_cannot_get_quiet_is_rolled_back(world: World) -> None:
+    """A transaction in flight past quiet_timeout: the change is given up, the transaction commits."""
+    lease = LeaseFile(world.directory / f"{world.name}.lease")
+    async with asyncio.timeout(10):
+        while lease.read() is None:
+            await asyncio.sleep(0.01)
+    slot = lease.register()
+    slot.enter()
+    world.ask(RequestKind.SWITCHOVER, "b")
+    await world.until(lambda s: s.epoch == 3 and s.plan is None, "rolled back")
+    assert world.state().primary == "a"
+    slot.release()
+    await world.settled("a")
+    world.pair.sql("a", "INSERT INTO item (name) VALUES ('a still writes')")
+    world.ask(RequestKind.SWITCHOVER, "b")
+    await world.settled("b")
+
+
+async def test_the_next_agent_finishes_what_a_dead_one_began(world: World, servers: Servers) -> None:
+    """The agent is stopped dead at each new event of a failover; a new one goes on every time."""
+    await _replicated(world, "a", "b")
+    servers["a"].kill()
+    seen = len(world.kinds())
+    for _ in range(40):
+        async with asyncio.timeout(60):
+            while len(world.kinds()) == seen:
+                await asyncio.sleep(0.005)
+        seen = len(world.kinds())
+        await world.stop_agents(abruptly=True)
+        world.witness.release_agent(world.name, (world.witness.agent(world.name) or ("", 0.0))[0])
+        if world.state().primary == "b" and world.state().plan is None:
+            break
+        world.start_agent()
+    assert world.state().primary == "b"
+    world.start_agent()
+    servers["a"].start()
+    await world.settled("b")
+
+
+async def test_a_second_agent_is_refused_or_waits_and_takes_over(world: World) -> None:
+    with pytest.raises(AlreadyRunning, match="--standby"):
+        await world.start_agent()
+    _, _, engine = world.running.pop()
+    await engine.close()
+    first = world.running[0]
+    world.start_agent(standby=True)
+    first[0].cancel()  # silent from now on, without giving its place up
+    await world.until(lambda _: "agent_took_over" in world.kinds(), "takeover")
+    world.running.remove(first)
+    await first[2].close()
+    world.ask(RequestKind.SWITCHOVER, "b")
+    await world.settled("b")
+
+
+async def test_starts_with_the_standby_down_and_repairs_it_when_it_is_back(
+    servers: Servers, tmp_path: Path
+) -> None:
+    pair = make_pair(servers, failback=Failback.MANUAL)
+    async with world_of(pair, tmp_path) as world:
+        servers["b"].kill()
+        world.start_agent()
+        await world.until(lambda _: "node_down" in world.kinds(), "b is down")
+        lease = LeaseFile(tmp_path / f"{world.name}.lease")
+        async with asyncio.timeout(10):  # witness and a: two of three
+            while (found := lease.read()) is None or found.phase is not Phase.OPEN:
+                await asyncio.sleep(0.01)
+        servers["b"].start()
+        await _replicated(world, "a", "b")
+        assert world.state().record("b").role is Role.STANDBY
+
+
+async def test_a_slot_that_vanished_means_a_full_copy_and_nothing_lost(world: World) -> None:
+    await _replicated(world, "a", "b")
+    link = world.state().link
+    assert link is not None
+    world.pair.sql(
+        "a",
+        "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = %s",
+        link.name,
+        user="postgres",
+    )
+    async with asyncio.timeout(20):
+        dropped = False
+        while not dropped:
+            try:
+                world.pair.sql("a", "SELECT pg_drop_replication_slot(%s)", link.name, user="postgres")
+                dropped = True
+            except Exception as error:  # noqa: BLE001 (the worker may have taken it again)
+                assert "active" in str(error)
+    world.pair.sql("a", "INSERT INTO item (name) VALUES ('after the slot')")
+    await world.until(lambda s: s.link is not None and s.link.name != link.name and s.plan is None, "copied")
+    await world.settled("a")
+    await _replicated(world, "a", "b")
+    assert "after the slot" in _names(world, "b")
+
+
+async def test_drift_blocks_a_change_and_says_so(world: World) -> None:
+    engine = PostgreSQLEngine(world.pair.cluster)
+    world.pair.sql("a", "ALTER TABLE item ADD COLUMN added int")
+    await world.stop_agents()
+    world.start_agent()
+    await world.until(lambda _: world.kinds().count("agent_started") == 2, "restarted")
+    world.ask(RequestKind.SWITCHOVER, "b")
+    state = await world.until(lambda s: bool(s.answer), "answered")
+    assert "schemas of a and b differ" in state.answer
+    assert state.primary == "a"
+    await engine.close()
