@@ -84,7 +84,9 @@ def measure(first: int, seeds: int, processes: int) -> dict[str, Any]:
             milliseconds += part["milliseconds"]
             done += 1
             for failure in part["failures"]:
-                print(f"seed {failure['seed']}: {failure['promise']}: {failure['text'][:200]}", file=sys.stderr)
+                print(
+                    f"seed {failure['seed']}: {failure['promise']}: {failure['text'][:200]}", file=sys.stderr
+                )
             if done % 20 == 0:
                 print(f"{done * CHUNK} of {seeds} schedules, {len(failures)} failures", file=sys.stderr)
     seconds = time.monotonic() - started
@@ -115,7 +117,9 @@ def replay(seed: int) -> int:
     """Print one seed's history."""
     setup = Setup.from_seed(seed)
     result = run(setup, traced=True)
-    where = f"rpo {setup.rpo}, {setup.hosts} hosts, {setup.agents} agents, lasting: {setup.lasting or 'nothing'}"
+    where = (
+        f"rpo {setup.rpo}, {setup.hosts} hosts, {setup.agents} agents, lasting: {setup.lasting or 'nothing'}"
+    )
     print(f"seed {seed}: {where}")
     print("\n".join(result.trace))
     print(f"{result.promise or 'every promise held'} {result.text}")
@@ -127,7 +131,9 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=2000, help="how many schedules (2000)")
     parser.add_argument("--first", type=int, default=0, help="the first seed (0)")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--repeat", type=int, default=1, help="accepted for uniformity; seeds are what repeats")
+    parser.add_argument(
+        "--repeat", type=int, default=1, help="accepted for uniformity; seeds are what repeats"
+    )
     parser.add_argument("--replay", type=int, help="print the history of this one seed")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tests.simulation.hosts import Host, two_of_three
 from tests.simulation.kernel import Owner, Sleeper
 from tests.simulation.steps import carry_out
+
 from understudy.decide import StepOutcome, after_failure, complete, decide, next_step
 from understudy.decide.plans import CHANGES
 from understudy.errors import EngineError, NeedsCopy, StaleEpoch, StaleVersion, Unreachable, WitnessError
@@ -30,6 +32,7 @@ class Agent:
     def start(self, delay: float = 0.0) -> None:
         self.misses = dict.fromkeys(self.world.nodes, 0)
         self.probes: dict[str, Probe] = {}
+        self.highest = dict.fromkeys(self.world.nodes, 0)
         self.beats: list[tuple[float, int]] = []  # when the primary was first seen at a heartbeat number
         self.healthy_since: float | None = None
         self.sync_lost_since: float | None = None
@@ -96,6 +99,7 @@ class Agent:
                 )
                 self.probes[node.name] = probe
                 self.misses[node.name] = 0
+                self.highest[node.name] = max(self.highest[node.name], probe.wal)
                 self.unwritable[node.name] = self.unwritable[node.name] + 1 if probe.unwritable else 0
             except Unreachable:
                 self.misses[node.name] += 1
@@ -124,7 +128,11 @@ class Agent:
             wall=self.world.wall(),
             nodes={
                 n: NodeView(
-                    name=n, misses=self.misses[n], unwritable=self.unwritable[n], probe=self.probes.get(n)
+                    name=n,
+                    misses=self.misses[n],
+                    unwritable=self.unwritable[n],
+                    probe=self.probes.get(n),
+                    highest_wal=self.highest[n],
                 )
                 for n in self.world.nodes
             },
@@ -246,10 +254,8 @@ class Agent:
                 slot.confirmed = slot.saved = node.wal
 
         node = self.world.nodes[state.other]
-        try:
+        with suppress(Unreachable):
             yield from self.world.network.call(self.host.name, node, lambda: advance(node))
-        except Unreachable:
-            pass
 
 
 def _probe(node: Node, beat: bool, epoch: int, asked: float) -> Probe:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from tests.simulation.hosts import Host, HostLease
 from tests.simulation.kernel import Broken
 from tests.simulation.nodes import Node, Txn
+
 from understudy.decide import invariants
 from understudy.lease import Phase
 from understudy.model import ClusterState, Rpo
@@ -73,7 +74,13 @@ class Checks:
         standby = self.world.nodes[state.other]
         subscription = standby.disk.subscriptions.get(state.link.name)
         if not standby.from_past and subscription is not None and subscription.origin < txn.position:
-            raise Broken("rpo zero", f"{node.name} acknowledged {txn.id}, which the in-sync standby does not have")
+            raise Broken(
+                "rpo zero", f"{node.name} acknowledged {txn.id}, which the in-sync standby does not have"
+            )
+
+    def applied(self, node: Node, publisher: Node, txn: int) -> None:
+        if txn and node.name == self.world.witness.state.primary and not self.world.witness_restored:
+            raise Broken("rescue", f"{publisher.name} pushed its tail ({txn}) into the primary {node.name}")
 
     def ended(self, host: Host, txn: Txn, outcome: str) -> None:
         self.counts[outcome] += 1

@@ -239,7 +239,7 @@ def _restore_node(of_primary):
 
 
 def _restore_witness(world, which):
-    world.witness.restore(5)
+    world.witness.restore(15)
 
 
 _APPLY = {

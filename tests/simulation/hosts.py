@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tests.simulation.kernel import Owner, Sleeper
 from tests.simulation.nodes import Node, Txn
+
 from understudy.errors import EngineError, Unreachable, WitnessError
 from understudy.lease import Phase
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from tests.simulation.kernel import Sleeper
 from tests.simulation.nodes import Node
+
 from understudy.errors import EngineError, Unreachable, WitnessError
 
 if TYPE_CHECKING:
@@ -77,7 +79,5 @@ class Network:
 def _quietly(node: Node, what: Callable[[], Any]) -> None:
     """A call that nobody waits for any more."""
     if node.answers:
-        try:
+        with suppress(EngineError):
             what()
-        except EngineError:
-            pass

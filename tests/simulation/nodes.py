@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tests.simulation.kernel import Broken
+
 from understudy.errors import EngineError, StaleEpoch
 from understudy.model import Probe, SlotView, SubscriptionView
 
@@ -132,9 +133,10 @@ class Node:
             txn.status = "gone" if txn.status == "open" else txn.status
             return
         disk, world = self.disk, self.world
-        if txn.token and ("tok%d" % txn.token) in disk.data:
+        token = f"tok{txn.token}"
+        if txn.token and token in disk.data:
             # The row is there already. Writing it again makes this commit wait for the standby like any other.
-            txn.position = self.append((("update", "tok%d" % txn.token, disk.data["tok%d" % txn.token]),))
+            txn.position = self.append((("update", token, disk.data[token]),))
         else:
             txn.position = self.append(self._work(txn), txn=txn.id)
         txn.overtaken = world.checks.committed(self, txn)
@@ -214,26 +216,23 @@ class Node:
 
     # --- control connection ----------------------------------------------------------------------------------
 
-    def guard(self, epoch: int, plan: int) -> None:
-        """What every changing call does first."""
-        if self.world.rules.stale_refused:
-            if self.disk.fence[0] > epoch:
-                raise StaleEpoch(f"{self.name} has seen epoch {self.disk.fence[0]}, the caller has {epoch}")
-            if self.world.rules.plan_numbers:
-                if self.disk.fence_plan > plan:
-                    raise StaleEpoch(
-                        f"{self.name} has seen plan {self.disk.fence_plan}, the caller has {plan}"
-                    )
-                self.disk.fence_plan = max(self.disk.fence_plan, plan)
+    def guard(self, ticket: tuple[int, int], primary: str) -> None:
+        """What every changing call does first: refuse who has been superseded, else remember who acts now."""
+        rules, disk = self.world.rules, self.disk
+        mine = (disk.fence[0], disk.fence_plan if rules.plan_numbers else 0)
+        theirs = (ticket[0], ticket[1] if rules.plan_numbers else 0)
+        if rules.stale_refused and mine > theirs:
+            raise StaleEpoch(f"{self.name} has seen epoch and plan {mine}, the caller has {theirs}")
+        if rules.fence_raises_row:
+            self.raise_fence(ticket[0], primary)
+            disk.fence_plan = ticket[1]
 
     def raise_fence(self, epoch: int, primary: str) -> None:
         if epoch >= self.disk.fence[0]:
             self.disk.fence = (epoch, primary)
 
-    def fence(self, epoch: int, primary: str) -> str:
+    def fence(self) -> str:
         self.disk.read_only = True
-        if self.world.rules.fence_raises_row:
-            self.raise_fence(epoch, primary)
         if self.world.rules.sessions_end_before_relax:
             self.end_sessions()
             self.disk.sync = ""
@@ -356,6 +355,7 @@ class Node:
             if entry.own:
                 if self.disk.sync and not self.world.streams(self, self.disk.sync):
                     return  # the apply worker's own commit waits for a standby that is not there
+                self.world.checks.applied(self, publisher, entry.txn)
                 for kind, key, _ in entry.operations:
                     if kind == "insert" and key in self.disk.data:
                         subscription.enabled, subscription.error = False, f"duplicate key {key}"

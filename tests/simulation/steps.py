@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from tests.simulation.kernel import Broken, Sleeper
-from understudy.decide.plans import StepOutcome, spare_name
+from tests.simulation.kernel import Sleeper
+
+from understudy.decide.plans import CHANGES, StepOutcome, spare_name
 from understudy.errors import EngineError, NeedsCopy, Unreachable
 from understudy.model import ClusterState, Link, Plan, PlanKind, Step
 
@@ -30,14 +31,17 @@ class Doing:
     def __init__(self, agent: Agent, state: ClusterState, plan: Plan) -> None:
         self.agent, self.state, self.plan = agent, state, plan
         self.world, self.kernel = agent.world, agent.world.kernel
-        self.number = int(plan.slot.rsplit("_", 1)[1])
+        # What `Ticket` carries. Before a switchover claims its epoch it acts at the present one.
+        self.ticket = (state.epoch, plan.number)
+        claimed = plan.kind in CHANGES and state.epoch == plan.epoch
+        self.primary = plan.target if claimed else state.primary
 
     def on(self, name: str, what: Callable[..., Any], *args: Any) -> Sleeper:
         """A changing call on a node, guarded by the epoch."""
-        node, epoch, number = self.world.nodes[name], self.plan.epoch, self.number
+        node, ticket, primary = self.world.nodes[name], self.ticket, self.primary
 
         def guarded() -> Any:
-            node.guard(epoch, number)
+            node.guard(ticket, primary)
             return what(node, *args)
 
         return (yield from self.world.network.call(self.agent.host.name, node, guarded))
@@ -110,9 +114,8 @@ def hold(do: Doing, step: Step) -> Sleeper:
 
 def fence(do: Doing, step: Step) -> Sleeper:
     name = do.plan.source if do.plan.kind in (PlanKind.FAILOVER, PlanKind.SWITCHOVER) else do.plan.target
-    primary = do.plan.target if name == do.plan.source else do.plan.source
     try:
-        identity = yield from do.on(name, lambda node: node.fence(do.plan.epoch, primary))
+        identity = yield from do.on(name, lambda node: node.fence())
     except Unreachable:
         if step is Step.FENCE_IF_REACHABLE:
             return NOTHING
@@ -283,6 +286,7 @@ def full_copy(do: Doing, step: Step) -> Sleeper:
 
 def catch_up(do: Doing, step: Step) -> Sleeper:
     target = yield from do.ask(do.plan.source, lambda node: node.wal)
+    yield from _slot_there(do)
 
     def near(node: Any) -> bool:
         subscription = node.disk.subscriptions.get(do.link.name)
@@ -293,9 +297,21 @@ def catch_up(do: Doing, step: Step) -> Sleeper:
     yield from do.until(do.plan.target, near, "not caught up")
 
 
+def _slot_there(do: Doing) -> Sleeper:
+    """A slot that is gone is not worth waiting for."""
+
+    def usable(node: Any) -> bool:
+        slot = node.disk.slots.get(do.link.name)
+        return slot is not None and slot.usable
+
+    if not (yield from do.ask(do.link.publisher, usable)):
+        raise NeedsCopy(f"slot {do.link.name} on {do.link.publisher} is gone")
+
+
 def verify(do: Doing, step: Step) -> Sleeper:
     """Both snapshots lie at one position: here, a moment at which everything sent has been applied."""
     source, target = do.world.nodes[do.plan.source], do.world.nodes[do.plan.target]
+    yield from _slot_there(do)
 
     def same_position(node: Any) -> bool:
         subscription = node.disk.subscriptions.get(do.link.name)

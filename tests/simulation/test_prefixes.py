@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-
 from tests.simulation.faults import Fault
 from tests.simulation.world import Result, Setup, run
+
 from understudy.decide import steps
 from understudy.model import ClusterState, Failback, PlanKind, Rpo, Step
 
@@ -41,7 +41,9 @@ CASES = [
 ]
 
 
-def history(kind: PlanKind, rpo: Rpo, *interruptions: tuple[PlanKind, Step, str], traced: bool = False) -> Result:
+def history(
+    kind: PlanKind, rpo: Rpo, *interruptions: tuple[PlanKind, Step, str], traced: bool = False
+) -> Result:
     faults, first = CAUSES[kind]
     setup = Setup(
         seed=7,
@@ -60,7 +62,15 @@ def end_of(state: ClusterState | None) -> tuple[object, ...]:
     """What must be the same in the end, names of slots and counts of epochs aside."""
     assert state is not None
     roles = tuple((r.name, r.role, r.verified, r.rescue_point, r.needs_copy) for r in state.nodes)
-    return state.primary, roles, state.in_sync, state.plan, len(state.old_links), state.reverse, bool(state.spare_slot)
+    return (
+        state.primary,
+        roles,
+        state.in_sync,
+        state.plan,
+        len(state.old_links),
+        state.reverse,
+        bool(state.spare_slot),
+    )
 
 
 def interruptions(kind: PlanKind, rpo: Rpo) -> Iterator[tuple[PlanKind, Step, str]]:
@@ -79,7 +89,10 @@ def test_every_interrupted_plan_ends_where_the_whole_one_ends(kind: PlanKind, rp
         result = history(kind, rpo, cut)
         assert not result.interruptions_left, f"{cut} never came"
         if result.promise:
-            pytest.fail(f"{cut}: {result.promise}: {result.text}\n" + "\n".join(history(kind, rpo, cut, traced=True).trace))
+            pytest.fail(
+                f"{cut}: {result.promise}: {result.text}\n"
+                + "\n".join(history(kind, rpo, cut, traced=True).trace)
+            )
         if kind is PlanKind.SWITCHOVER and cut[2].startswith("fails") and cut[1] is not Step.PROMOTE:
             # Rolled back on purpose: the pair must be well (the run itself checks that), at home or moved.
             continue

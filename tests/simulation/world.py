@@ -18,6 +18,8 @@ from tests.simulation.hosts import Host
 from tests.simulation.kernel import Broken, Kernel
 from tests.simulation.network import Network
 from tests.simulation.nodes import Node, Slot, Subscription
+
+from understudy.decide.plans import CHANGES
 from understudy.errors import StaleVersion
 from understudy.model import ClusterState, Failback, Link, NodeRecord, Plan, PlanKind, Policy, Role, Rpo, Step
 
@@ -318,7 +320,17 @@ class World:
             if not any(process.alive for process in agent.owner.processes):
                 agent.start()
         if self.setup.lasting:
+            self._let_changes_end()
+            kernel.say("world", f"from now on: {self.setup.lasting}")
             _LASTING[self.setup.lasting](self)
+
+    def _let_changes_end(self) -> None:
+        """Who is standby is only settled between changes; a lasting fault must not be a second one at once."""
+        give_up = self.kernel.now + 20.0
+        while (plan := self.witness.state.plan) is not None and plan.kind in CHANGES:
+            if self.kernel.now > give_up and not self.witness_restored:
+                raise Broken("comes to rest", f"a change is stuck: {_short(self.witness.state)}")
+            self.kernel.run_until(self.kernel.now + 0.25)
 
     def _until_well(self) -> None:
         healed, missing = self.kernel.now, "nothing yet"
@@ -336,7 +348,8 @@ class World:
         else:
             if not self._may_stand_still():
                 raise Broken("comes to rest", f"{missing}: {_short(self.witness.state)}")
-        self.checks.nothing_lost(self.witness.state.primary)
+        primary = max(node.disk.fence for node in self.nodes.values())[1]
+        self.checks.nothing_lost(primary if self.witness_restored else self.witness.state.primary)
 
     def _may_stand_still(self) -> bool:
         """A person has been asked, by design: the witness is older than the databases."""
@@ -346,9 +359,9 @@ class World:
         """What is not yet as it should be in the end."""
         if self.checks.last_ack < self.setup.healed_at:
             return "no write since"
-        if state.plan is not None and not self.setup.lasting:
+        if state.plan is not None and not self.setup.lasting and not self.witness_restored:
             return f"a plan is under way: {state.plan.kind}"
-        if self.setup.lasting:
+        if self.setup.lasting or self.witness_restored:
             return ""
         if state.link is None or not self.streams(self.nodes[state.primary], state.link.name):
             return "the standby does not follow"

@@ -206,6 +206,7 @@ plans = st.builds(
     epoch=st.integers(0, 2**40),
     source=names,
     target=names,
+    number=st.integers(0, 2**40),
     slot=names,
     rule=names,
     reason=st.text(max_size=40),

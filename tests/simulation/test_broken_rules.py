@@ -1,0 +1,64 @@
+"""A simulation that finds nothing proves nothing: each rule of the protocol, taken away, must be found missing."""
+
+from __future__ import annotations
+
+import pytest
+from tests.simulation.test_prefixes import CAUSES
+from tests.simulation.world import Rules, Setup, run
+
+from understudy.model import Failback, PlanKind, Rpo, Step
+
+SEEDS = 250
+ZERO, BOUNDED = Rpo.ZERO, Rpo.BOUNDED
+
+# rule taken away -> mode, hosts, faults to look among, the promise that must be seen to break
+BROKEN = {
+    "held": (BOUNDED, 2, ("partition", "node_crash", "isolate"), "one writer"),
+    "announced": (BOUNDED, 2, ("no_witness", "switchover"), "one writer"),
+    "apply_stopped": (BOUNDED, 1, ("no_replication", "node_crash"), "rescue"),
+    "in_sync_withdrawn_first": (ZERO, 1, ("node_freeze", "isolate"), "rpo zero"),
+    "rescue_filtered": (BOUNDED, 1, ("node_crash",), "rescue"),
+    "slot_before_promote": (BOUNDED, 1, ("node_crash",), "reverse slot"),
+    "stale_refused": (BOUNDED, 1, ("late", "switchover", "agent_pause", "failover"), "writes go on"),
+    "sessions_end_before_relax": (ZERO, 1, ("slow", "force", "disk_full"), "rpo zero"),
+    "plan_numbers": (BOUNDED, 1, ("double", "switchover"), "sequences"),
+    "fence_raises_row": (BOUNDED, 1, ("node_crash",), "comes to rest"),
+    "zombies_dropped": (BOUNDED, 1, ("switchover", "node_crash"), "comes to rest"),
+}
+
+
+@pytest.mark.parametrize("rule", BROKEN)
+def test_a_rule_taken_away_is_missed(rule: str) -> None:
+    rpo, hosts, kinds, promise = BROKEN[rule]
+    found = set()
+    for seed in range(SEEDS):
+        setup = Setup.focused(seed, *kinds, rpo=rpo, hosts=hosts, rules=Rules(**{rule: False}))
+        result = run(setup)
+        if result.promise:
+            found.add(result.promise)
+        if promise in found:
+            return
+    pytest.fail(f"without {rule!r} expected {promise!r} to break within {SEEDS} seeds, found {sorted(found)}")
+
+
+@pytest.mark.parametrize("rule", BROKEN)
+def test_with_all_rules_the_same_histories_are_clean(rule: str) -> None:
+    rpo, hosts, kinds, _ = BROKEN[rule]
+    for seed in range(40):
+        result = run(Setup.focused(seed, *kinds, rpo=rpo, hosts=hosts))
+        assert not result.promise, f"{rule} seed {seed}: {result.promise}: {result.text}"
+
+
+def test_a_target_that_goes_on_waiting_is_missed() -> None:
+    """A rolled back switchover leaves the standby waiting for a subscriber that is dropped: its apply stops."""
+    faults, _ = CAUSES[PlanKind.SWITCHOVER]
+    setup = Setup(
+        seed=7,
+        rpo=ZERO,
+        faults=faults,
+        failback=Failback.MANUAL,
+        interruptions=((PlanKind.SWITCHOVER, Step.REQUIRE_SYNC, "fails after"),),
+        healed_at=9.0,
+        rules=Rules(resume_relaxes=False),
+    )
+    assert run(setup).promise == "comes to rest"
