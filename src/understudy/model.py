@@ -198,7 +198,8 @@ class Plan:
         epoch: the epoch the cluster has while and after this plan runs.
         source: the primary when the plan began.
         target: the node the plan is about: the next primary, or the node being repaired.
-        slot: the name that a slot made by this plan gets (unique for ever: it holds the state's version).
+        number: grows with every plan; the part of the fencing that tells repairs at one epoch apart.
+        slot: the name that a slot made by this plan gets (unique for ever: it holds the number).
         rule, reason: which rule of the decision core began it, and the sentence it gave.
     """
 
@@ -206,10 +207,29 @@ class Plan:
     epoch: int
     source: str
     target: str
+    number: int
     slot: str
     rule: str
     reason: str
     done: tuple[Step, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """What every call that changes a node carries: who it acts for.
+
+    A node keeps the highest (epoch, plan) it has seen in its fence row, and refuses calls with a lower one: an
+    agent that was stopped in the middle of a step cannot act for a change or repair that others have since
+    taken over and gone past.
+
+    Args:
+        plan: the number of the plan (`Plan.number`); 0 before any.
+        primary: the node that is, or is becoming, primary at this epoch.
+    """
+
+    epoch: int
+    plan: int
+    primary: str
 
 
 class RequestKind(StrEnum):
@@ -314,9 +334,9 @@ class Probe:
     Args:
         at: when the question was sent (monotonic).
         answered: when the answer arrived (monotonic).
-        epoch: the node's fence row: highest epoch it has seen.
+        epoch, plan: the node's fence row: the highest it has seen.
         fenced: the database is read-only for new sessions.
-        wal: current insert position.
+        wal: current flush position (what a crash cannot take back).
         unwritable: why a write failed although the node answers (disk full, ...), or empty.
         sync_names: what the primary waits for on commit, or empty.
         streaming: subscription names that stream from this node -> True where a synchronous one.
@@ -326,6 +346,7 @@ class Probe:
     at: float
     answered: float
     epoch: int
+    plan: int = 0
     epoch_primary: str = ""
     fenced: bool = False
     wal: int = 0
@@ -348,6 +369,8 @@ class NodeView:
         error: why the last probe brought no facts. With ``misses`` 0 the server answered and refused (a
             changed password, no free connection slot, a missing grant): it is not down, and not usable.
         unwritable: answers in a row in which a write failed for a reason of the server's own.
+        highest_wal: the highest position this agent has ever seen here; a server never goes below it unless it
+            was restored from the past.
         probe: the newest good answer ever, however old.
     """
 
@@ -355,6 +378,7 @@ class NodeView:
     misses: int = 0
     error: str = ""
     unwritable: int = 0
+    highest_wal: int = 0
     probe: Probe | None = None
 
     @property

@@ -13,6 +13,7 @@ from tests.integration.conftest import Pair
 from understudy.agent.agent import ClusterAgent
 from understudy.agent.doorbell import ring
 from understudy.engines.postgresql.engine import PostgreSQLEngine
+from understudy.lease import boot_now
 from understudy.model import ClusterState, Link, NodeRecord, Request, RequestKind, Role
 from understudy.witness import SqliteWitness
 
@@ -38,7 +39,7 @@ class World:
         return state
 
     def start_agent(self, *, standby: bool = False) -> asyncio.Task[None]:
-        engine = PostgreSQLEngine(self.pair.cluster)
+        engine = PostgreSQLEngine(self.pair.cluster, clock=boot_now)
         agent = ClusterAgent(self.pair.cluster, engine, self.witness, self.directory, standby=standby)
         stop = asyncio.Event()
         task = asyncio.create_task(agent.run(stop))

@@ -299,6 +299,8 @@ class ClusterAgent:
         state = await self._completed(state, step, outcome)
         if step is Step.PUBLISH:
             self._renew_lease()
+        if step is Step.FULL_COPY and state.plan is not None:
+            self._probers[state.plan.target].forget_position()
         self._record(f"step:{step}", outcome.note, took=boot_now() - began)
         return state
 
@@ -319,8 +321,8 @@ class ClusterAgent:
         """A step failed: roll back or try again later, as the decision core says."""
         step = self._working[2] if self._working is not None else Step.ANNOUNCE
         decision = after_failure(state, step, error, self._cluster.policy)
-        self._say(decision.rule, decision.reason, alarm=decision.alarm)
         if decision.state is None:
+            self._say(decision.rule, decision.reason, alarm=decision.alarm)
             self._postpone()
             return
         try:

@@ -108,17 +108,17 @@ class LeaseKeeper:
         # Kept in the record, so that an agent that takes over in the middle still knows how long the last
         # open lease may be believed by a process that is stopped.
         ends = min(before.deadline, now + self._policy.lease_ttl) if before is not None else now
+        until = now + self._policy.quiet_timeout if planned else ends
         self._lease.write(
             Lease(
                 epoch=state.epoch,
                 primary=state.primary,
                 phase=Phase.HOLDING if planned else Phase.CHANGING,
-                deadline=ends,
+                deadline=until,
                 renewed=now,
                 standby=state.other,
             )
         )
-        until = now + self._policy.quiet_timeout if planned else ends
         while busy := self._lease.quiet(before_epoch=state.epoch):
             if self._clock() >= until:
                 if planned:

@@ -49,6 +49,10 @@ class Prober:
         """A client saw an error: ask now, do not wait for the next turn."""
         self._bell.set()
 
+    def forget_position(self) -> None:
+        """The node has been given new contents: where its log was before says nothing any more."""
+        self.view = replace(self.view, highest_wal=0)
+
     async def run(self) -> None:
         """Probe for ever (until the task is cancelled)."""
         while True:
@@ -70,7 +74,8 @@ class Prober:
             self.view = replace(self.view, misses=0, error=str(error))
         else:
             unwritable = self.view.unwritable + 1 if probe.unwritable else 0
-            self.view = NodeView(name=name, probe=probe, unwritable=unwritable)
+            highest = max(self.view.highest_wal, probe.wal)
+            self.view = NodeView(name=name, probe=probe, unwritable=unwritable, highest_wal=highest)
 
     async def _pause(self) -> None:
         """Wait for the next turn or the bell, whichever is first; a suspect is asked again soon."""

@@ -13,6 +13,7 @@ from understudy.agent.agent import ClusterAgent
 from understudy.config import Config
 from understudy.engines import engine_for
 from understudy.errors import UnderstudyError
+from understudy.lease import boot_now
 from understudy.witness import SqliteWitness
 
 _log = structlog.get_logger()
@@ -73,7 +74,7 @@ async def _run(config: Config, leave: asyncio.Event, *, standby: bool) -> None:
     """One agent per cluster, until told to leave or one of them fails."""
     witness = await asyncio.to_thread(SqliteWitness, config.directory / "witness.db")
     with contextlib.closing(witness):
-        engines = {cluster.name: engine_for(cluster) for cluster in config.clusters}
+        engines = {cluster.name: engine_for(cluster, clock=boot_now) for cluster in config.clusters}
         agents = [
             ClusterAgent(cluster, engines[cluster.name], witness, config.directory, standby=standby)
             for cluster in config.clusters

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from understudy.agent.leasing import LeaseKeeper
-from understudy.decide.plans import StepOutcome, spare_name
+from understudy.decide.plans import CHANGES, StepOutcome, spare_name
 from understudy.engines.base import Engine, RescueReport
 from understudy.errors import NeedsCopy, Unreachable
-from understudy.model import ClusterState, Link, Plan, PlanKind, Step, View
+from understudy.model import ClusterState, Link, Plan, PlanKind, Step, Ticket, View
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +39,7 @@ Action = Callable[[ClusterState, Plan, View, Hands], Awaitable[StepOutcome]]
 async def _announce(state: ClusterState, plan: Plan, view: View, hands: Hands) -> StepOutcome:
     """The next primary must hold the epoch (with the witness that makes two of three); the other one if it is up."""
     nodes = [plan.target, *(n for n, seen in view.nodes.items() if n != plan.target and seen.up)]
-    reached = await hands.engine.announce(plan.epoch, plan.target, nodes)
+    reached = await hands.engine.announce(_ticket(state), nodes)
     if plan.target not in reached:
         raise Unreachable(f"{plan.target} did not take epoch {plan.epoch}")
     return StepOutcome(note=f"epoch {plan.epoch} announced to {', '.join(reached)}")
@@ -47,7 +47,7 @@ async def _announce(state: ClusterState, plan: Plan, view: View, hands: Hands) -
 
 async def _prepare_reverse(state: ClusterState, plan: Plan, view: View, hands: Hands) -> StepOutcome:
     reverse = Link(name=state.spare_slot, publisher=plan.target, subscriber=plan.source)
-    await hands.engine.follow(reverse, state.epoch)
+    await hands.engine.follow(reverse, _ticket(state))
     return StepOutcome(note=f"{plan.source} follows {plan.target} already")
 
 
@@ -60,9 +60,9 @@ async def _fence(state: ClusterState, plan: Plan, view: View, hands: Hands) -> S
     """Planned changes fence the source; repairs fence the node they repair."""
     node = plan.source if plan.kind is PlanKind.SWITCHOVER else plan.target
     probe = view.nodes[node].probe
-    if plan.kind is PlanKind.TIDY and probe is not None and probe.fenced:
+    if plan.kind is PlanKind.TIDY and probe is not None and probe.fenced and probe.epoch == state.epoch:
         return StepOutcome(note=f"{node} is read-only already")
-    await hands.engine.fence(node, plan.epoch)
+    await hands.engine.fence(node, _ticket(state))
     return StepOutcome(identity=probe.identity if probe is not None else "", note=f"{node} refuses writes")
 
 
@@ -71,29 +71,29 @@ async def _fence_if_reachable(state: ClusterState, plan: Plan, view: View, hands
     if not view.nodes[plan.source].up:
         return StepOutcome(note=f"{plan.source} does not answer: it will be fenced when it returns")
     try:
-        await hands.engine.fence(plan.source, plan.epoch)
+        await hands.engine.fence(plan.source, _ticket(state))
     except Unreachable as error:
         return StepOutcome(note=f"{plan.source} could not be fenced now: {error}")
     return StepOutcome(note=f"{plan.source} refuses writes")
 
 
 async def _wait_replay(state: ClusterState, plan: Plan, view: View, hands: Hands) -> StepOutcome:
-    await hands.engine.wait_replay(_link(state), plan.epoch)
+    await hands.engine.wait_replay(_link(state), _ticket(state))
     return StepOutcome(note=f"{plan.target} has everything")
 
 
 async def _copy_sequences(state: ClusterState, plan: Plan, view: View, hands: Hands) -> StepOutcome:
-    await hands.engine.copy_sequences(plan.source, plan.target, plan.epoch)
+    await hands.engine.copy_sequences(plan.source, plan.target, _ticket(state))
     return StepOutcome(note="sequences are exact")
 
 
 async def _stop_apply(state: ClusterState, plan: Plan, view: View, hands: Hands) -> StepOutcome:
-    position = await hands.engine.stop_apply(_link(state), plan.epoch)
+    position = await hands.engine.stop_apply(_link(state), _ticket(state))
     return StepOutcome(rescue_point=position, note=f"{plan.target} has {plan.source} up to {position:#x}")
 
 
 async def _raise_sequences(state: ClusterState, plan: Plan, view: View, hands: Hands) -> StepOutcome:
-    await hands.engine.raise_sequences(plan.target, plan.epoch)
+    await hands.engine.raise_sequences(plan.target, _ticket(state))
     return StepOutcome(note="sequences are past anything handed out")
 
 
@@ -105,9 +105,9 @@ async def _open_reverse_slot(state: ClusterState, plan: Plan, view: View, hands:
     """
     for link in state.old_links:
         if link.publisher == plan.target:
-            await hands.engine.drop_link(link, plan.epoch)
+            await hands.engine.drop_link(link, _ticket(state))
     name = spare_name(state)
-    await hands.engine.create_slot(plan.target, name, plan.epoch)
+    await hands.engine.create_slot(plan.target, name, _ticket(state))
     return StepOutcome(note=f"slot {name} waits on {plan.target}")
 
 
@@ -117,12 +117,12 @@ async def _require_sync(state: ClusterState, plan: Plan, view: View, hands: Hand
         link = Link(name=state.spare_slot, publisher=plan.target, subscriber=plan.source)
     else:
         link = _link(state)
-    await hands.engine.require_sync(link, plan.epoch)
+    await hands.engine.require_sync(link, _ticket(state))
     return StepOutcome(note=f"{link.publisher} waits for {link.subscriber}")
 
 
 async def _relax_sync(state: ClusterState, plan: Plan, view: View, hands: Hands) -> StepOutcome:
-    await hands.engine.relax_sync(plan.target, plan.epoch)
+    await hands.engine.relax_sync(plan.target, _ticket(state))
     return StepOutcome(note=f"{plan.target} goes on alone")
 
 
@@ -133,14 +133,14 @@ async def _resume_apply(state: ClusterState, plan: Plan, view: View, hands: Hand
     if not view.nodes[state.link.subscriber].up:
         return StepOutcome(note=f"{state.link.subscriber} does not answer: it follows when it returns")
     try:
-        await hands.engine.resume_apply(state.link, plan.epoch)
+        await hands.engine.resume_apply(state.link, _ticket(state))
     except Unreachable as error:
         return StepOutcome(note=f"{state.link.subscriber} could not be resumed now: {error}")
     return StepOutcome(note=f"{state.link.subscriber} follows again")
 
 
 async def _promote(state: ClusterState, plan: Plan, view: View, hands: Hands) -> StepOutcome:
-    await hands.engine.promote(plan.target, plan.epoch)
+    await hands.engine.promote(plan.target, _ticket(state))
     return StepOutcome(note=f"{plan.target} accepts writes at epoch {plan.epoch}")
 
 
@@ -156,7 +156,7 @@ async def _rescue(state: ClusterState, plan: Plan, view: View, hands: Hands) -> 
         return StepOutcome(note=f"{plan.target} has nothing of its own to rescue")
     folder = hands.rescues / f"{state.cluster}-{link.name}-epoch{plan.epoch}"
     try:
-        report = await hands.engine.rescue(link, record.rescue_point, folder, plan.epoch)
+        report = await hands.engine.rescue(link, record.rescue_point, folder, _ticket(state))
     except NeedsCopy as error:
         return StepOutcome(needs_copy=str(error), note=str(error))
     return StepOutcome(needs_copy=_truncated(report), note=_rescued(report, plan.target))
@@ -178,32 +178,38 @@ async def _rewind(state: ClusterState, plan: Plan, view: View, hands: Hands) -> 
     if record.rescue_point is None or link is None or state.reverse is None:
         return StepOutcome(needs_copy=f"the position up to which {plan.target} was copied is unknown")
     try:
-        keys = await hands.engine.rewind(link, state.reverse, record.rescue_point, plan.epoch)
+        keys = await hands.engine.rewind(link, state.reverse, record.rescue_point, _ticket(state))
     except NeedsCopy as error:
         return StepOutcome(needs_copy=str(error), note=str(error))
     return StepOutcome(note=f"{keys} keys of {plan.target} rewound")
 
 
 async def _drop_old_links(state: ClusterState, plan: Plan, view: View, hands: Hands) -> StepOutcome:
-    undone = [link.name for link in state.old_links if await hands.engine.drop_link(link, plan.epoch)]
+    undone = [link.name for link in state.old_links if await hands.engine.drop_link(link, _ticket(state))]
     return StepOutcome(undone=tuple(undone), note=f"{len(state.old_links) - len(undone)} old links dropped")
 
 
 async def _follow(state: ClusterState, plan: Plan, view: View, hands: Hands) -> StepOutcome:
     if state.reverse is None:
         raise ValueError(f"cluster {state.cluster}: no reverse link for {plan.target} to follow")
-    await hands.engine.follow(state.reverse, plan.epoch)
+    try:
+        await hands.engine.follow(state.reverse, _ticket(state))
+    except NeedsCopy as error:
+        return StepOutcome(needs_copy=str(error), note=str(error))
     return StepOutcome(note=f"{plan.target} follows {state.reverse.publisher}")
 
 
 async def _full_copy(state: ClusterState, plan: Plan, view: View, hands: Hands) -> StepOutcome:
     link = Link(name=plan.slot, publisher=plan.source, subscriber=plan.target)
-    await hands.engine.full_copy(link, plan.epoch)
+    await hands.engine.full_copy(link, _ticket(state))
     return StepOutcome(note=f"{plan.target} is being copied from {plan.source}")
 
 
 async def _catch_up(state: ClusterState, plan: Plan, view: View, hands: Hands) -> StepOutcome:
-    await hands.engine.catch_up(_link(state), plan.epoch)
+    try:
+        await hands.engine.catch_up(_link(state), _ticket(state))
+    except NeedsCopy as error:
+        return StepOutcome(needs_copy=str(error), note=str(error))
     return StepOutcome(note=f"{plan.target} has caught up")
 
 
@@ -216,8 +222,17 @@ async def _verify(state: ClusterState, plan: Plan, view: View, hands: Hands) -> 
 
 async def _open_spare_slot(state: ClusterState, plan: Plan, view: View, hands: Hands) -> StepOutcome:
     name = spare_name(state)
-    await hands.engine.create_slot(plan.target, name, plan.epoch)
+    await hands.engine.create_slot(plan.target, name, _ticket(state))
     return StepOutcome(note=f"spare slot {name} on {plan.target}")
+
+
+def _ticket(state: ClusterState) -> Ticket:
+    """What this step's calls carry. A change that has not claimed its epoch yet acts for the present primary."""
+    plan = state.plan
+    if plan is None:
+        raise ValueError(f"cluster {state.cluster}: no plan to act for")
+    changing = plan.kind in CHANGES and plan.epoch == state.epoch
+    return Ticket(state.epoch, plan.number, plan.target if changing else state.primary)
 
 
 def _link(state: ClusterState) -> Link:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from understudy.decide.plans import CHANGES, abandon, begin, next_step, roll_back
+from understudy.decide.plans import CHANGES, begin, next_step, roll_back
 from understudy.model import (
     ClusterState,
     Failback,
@@ -100,19 +100,30 @@ def _primary_trouble(state: ClusterState, view: View, policy: Policy) -> str:
 
 
 def _rewound(state: ClusterState, view: View, probe: Probe) -> str:
-    """A primary whose log position lies before what the standby already has was restored from the past."""
+    """A primary that knows less than it did, or less than the standby has, was restored from the past."""
+    settled = state.plan is None or state.plan.kind not in CHANGES
+    if settled and probe.epoch < state.epoch:
+        return (
+            f"primary {state.primary} went back in time: it has seen epoch {probe.epoch}, "
+            f"the witness says {state.epoch}"
+        )
+    if probe.wal < _view(view, state.primary).highest_wal:
+        return _back(f"primary {state.primary}", probe.wal, _view(view, state.primary).highest_wal)
     standby = _probe(view, state.other)
     if standby is None or state.link is None:
         return ""
     subscription = standby.subscriptions.get(state.link.name)
     # Positions only grow, so this proves something only if the standby had answered before the primary was asked.
     if subscription is not None and standby.answered <= probe.at and subscription.origin > probe.wal:
-        where = f"it is at {probe.wal:#x}, the standby has {subscription.origin:#x}"
-        return f"primary {state.primary} went back in time: {where}"
+        return _back(f"primary {state.primary}", probe.wal, subscription.origin)
     known = state.record(state.primary).identity
     if known and probe.identity and known.split("/")[0] != probe.identity.split("/")[0]:
         return f"primary {state.primary} is another server: {probe.identity}, expected {known}"
     return ""
+
+
+def _back(who: str, now_at: int, was_at: int) -> str:
+    return f"{who} went back in time: it is at {now_at:#x}, it was past {was_at:#x}"
 
 
 def after_failure(state: ClusterState, step: Step, error: str, policy: Policy) -> Decision:
@@ -224,6 +235,8 @@ def _unfit(state: ClusterState, view: View, name: str) -> str:
         return f"{name} has no subscription {state.link.name}"
     if not subscription.ready:
         return f"{name} has not finished copying"
+    if standby is not None and standby.wal < _view(view, name).highest_wal:
+        return _back(name, standby.wal, _view(view, name).highest_wal)
     primary = _view(view, state.primary).probe
     if standby is not None and primary is not None and primary.schema and standby.schema:
         if primary.schema != standby.schema:
@@ -273,7 +286,7 @@ def _settling(state: ClusterState, kind: PlanKind) -> bool:
 def _asked(state: ClusterState, view: View, policy: Policy) -> Decision | None:
     """A person's order: carried out or refused, once, with an answer."""
     request = state.request
-    if request is None:
+    if request is None or not _answers_are_fresh(state, view):
         return None
     cleared = replace(state, request=None)
     if request.target == state.primary:
@@ -293,6 +306,11 @@ def _asked(state: ClusterState, view: View, policy: Policy) -> Decision | None:
     return _begin(
         accepted, kind, request.target, "request", f"{request.kind} to {request.target} was asked for"
     )
+
+
+def _answers_are_fresh(state: ClusterState, view: View) -> bool:
+    """Every node that answers has been asked since the request was read: it is answered on facts of now."""
+    return all(not node.up or _fresh(view, node.name) is not None for node in view.nodes.values())
 
 
 def _forced_refused(state: ClusterState, view: View, *, accept_loss: bool, policy: Policy) -> str:
@@ -328,11 +346,8 @@ def _repair_under_way(state: ClusterState, view: View, policy: Policy) -> Decisi
     plan = state.plan
     if plan is None or plan.kind in CHANGES:
         return None
-    if _down(view, plan.target, policy):
-        reason = f"{plan.kind} of {plan.target} given up: it is down"
-        return Decision(rule="repair_interrupted", reason=reason, state=abandon(state))
     if _probe(view, plan.target) is None or _probe(view, state.primary) is None:
-        return Decision(rule="wait", reason=f"{plan.kind} of {plan.target} waits for a node to answer")
+        return Decision(rule="wait", reason=f"{plan.kind} of {plan.target} waits until both nodes answer")
     return Decision(rule="continue", reason=_progress(state, policy), work=True)
 
 
@@ -340,9 +355,9 @@ def _rejoin(state: ClusterState, view: View, policy: Policy) -> Decision | None:
     """A detached node answers again: repair it, by key where possible, else by a full copy."""
     record = state.record(state.other)
     probe = _fresh(view, record.name)
-    if record.role is not Role.DETACHED or probe is None or _probe(view, state.primary) is None:
+    if record.role is not Role.DETACHED or probe is None or _fresh(view, state.primary) is None:
         return None
-    needs_copy = record.needs_copy or _cannot_rewind(state, probe)
+    needs_copy = record.needs_copy or _cannot_rewind(state, view, probe)
     if not needs_copy:
         reason = f"{record.name} is back: fence, rescue, rewind, follow"
         return _begin(state, PlanKind.REJOIN, record.name, "returned", reason)
@@ -358,12 +373,16 @@ def _rejoin(state: ClusterState, view: View, policy: Policy) -> Decision | None:
     )
 
 
-def _cannot_rewind(state: ClusterState, probe: Probe) -> str:
+def _cannot_rewind(state: ClusterState, view: View, probe: Probe) -> str:
     """Why the returned server cannot be brought back key by key, or an empty string."""
     record = state.record(probe_name := state.other)
     if record.identity and probe.identity and record.identity.split("/")[0] != probe.identity.split("/")[0]:
         return f"{probe_name} is another server now ({probe.identity}, expected {record.identity})"
-    if state.reverse is None:
+    primary = _probe(view, state.primary)
+    slot = (
+        primary.slots.get(state.reverse.name) if primary is not None and state.reverse is not None else None
+    )
+    if slot is None or not slot.usable:
         return f"no replication slot waits for {probe_name}"
     if record.rescue_point is None:
         return f"the position up to which {probe_name} had been copied is unknown"
@@ -379,21 +398,28 @@ def _standby_trouble(state: ClusterState, view: View, policy: Policy) -> Decisio
         return None
     if state.paused:
         return None
-    link = state.link
-    why = ""
-    if link is None:
-        why = f"{state.other} follows nobody"
-    elif link.name not in primary.slots:
-        why = f"slot {link.name} vanished from {state.primary}"
-    elif not primary.slots[link.name].usable:
-        why = f"slot {link.name} on {state.primary} has lost its log"
-    elif link.name not in standby.subscriptions:
-        why = f"subscription {link.name} vanished from {state.other}"
+    why = state.record(state.other).needs_copy or _link_trouble(state, view, primary, standby)
     if not why:
         return None
     return _begin(
         state, PlanKind.RECOPY, state.other, "link_lost", f"full copy of {state.other}: {why}", alarm=True
     )
+
+
+def _link_trouble(state: ClusterState, view: View, primary: Probe, standby: Probe) -> str:
+    """Why the standby cannot go on following, or an empty string."""
+    link, other = state.link, state.other
+    if link is None:
+        return f"{other} follows nobody"
+    if link.name not in primary.slots:
+        return f"slot {link.name} vanished from {state.primary}"
+    if not primary.slots[link.name].usable:
+        return f"slot {link.name} on {state.primary} has lost its log"
+    if link.name not in standby.subscriptions:
+        return f"subscription {link.name} vanished from {other}"
+    if standby.wal < _view(view, other).highest_wal:
+        return _back(other, standby.wal, _view(view, other).highest_wal)
+    return ""
 
 
 def _tidy(state: ClusterState, view: View, policy: Policy) -> Decision | None:
@@ -406,6 +432,11 @@ def _tidy(state: ClusterState, view: View, policy: Policy) -> Decision | None:
     why = []
     if not standby.fenced:
         why.append(f"{state.other} is not read-only")
+    if standby.epoch < state.epoch:
+        why.append(f"{state.other} has not seen epoch {state.epoch}")
+    subscription = standby.subscriptions.get(state.link.name) if state.link is not None else None
+    if subscription is not None and not subscription.enabled:
+        why.append(f"{state.other} has stopped applying")
     if state.old_links:
         why.append("old links remain")
     spare = standby.slots.get(state.spare_slot)

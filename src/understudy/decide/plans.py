@@ -53,7 +53,7 @@ _STEPS: dict[PlanKind, tuple[Step, ...]] = {
         Step.VERIFY,
         Step.OPEN_SPARE_SLOT,
     ),
-    PlanKind.TIDY: (Step.FENCE, Step.DROP_OLD_LINKS, Step.OPEN_SPARE_SLOT),
+    PlanKind.TIDY: (Step.FENCE, Step.RESUME_APPLY, Step.DROP_OLD_LINKS, Step.OPEN_SPARE_SLOT),
     PlanKind.SYNC_ON: (Step.REQUIRE_SYNC,),
     PlanKind.SYNC_OFF: (Step.RELAX_SYNC,),
 }
@@ -115,6 +115,7 @@ def begin(state: ClusterState, kind: PlanKind, target: str, *, rule: str, reason
         epoch=state.epoch + 1 if kind in CHANGES else state.epoch,
         source=state.primary,
         target=target,
+        number=state.version + 1,
         slot=slot_name(state.cluster, state.version + 1),
         rule=rule,
         reason=reason,
@@ -137,10 +138,9 @@ def _give_up_links(state: ClusterState, target: str) -> ClusterState:
     gone = [link for link in (state.link, state.reverse) if link is not None]
     if state.spare_slot:
         gone.append(Link(name=state.spare_slot, publisher=target, subscriber=state.primary))
-    record = state.record(target)
     old = (*state.old_links, *gone)
     state = replace(state, link=None, reverse=None, old_links=old, spare_slot="", in_sync=False)
-    return state.with_record(target, role=Role.DETACHED, verified=False, copies=record.copies + 1)
+    return state.with_record(target, role=Role.DETACHED, verified=False)
 
 
 def slot_name(cluster: str, number: int) -> str:
@@ -189,6 +189,8 @@ def complete(state: ClusterState, step: Step, outcome: StepOutcome, rpo: Rpo) ->
 
 def _after(state: ClusterState, plan: Plan, step: Step, outcome: StepOutcome) -> ClusterState:
     """What each step leaves in the state besides being done."""
+    if outcome.needs_copy or outcome.different:
+        return _not_a_copy(state, plan, step, outcome)
     match step:
         case Step.PREPARE_REVERSE:
             return replace(state, epoch=plan.epoch)
@@ -198,8 +200,6 @@ def _after(state: ClusterState, plan: Plan, step: Step, outcome: StepOutcome) ->
             return replace(state, spare_slot=spare_name(state))
         case Step.PUBLISH:
             return _publish(state, plan, outcome)
-        case Step.RESCUE | Step.REWIND if outcome.needs_copy and plan.kind is PlanKind.REJOIN:
-            return abandon(state.with_record(plan.target, needs_copy=outcome.needs_copy))
         case Step.DROP_OLD_LINKS:
             left = tuple(link for link in state.old_links if link.name in outcome.undone)
             return replace(state, old_links=left)
@@ -208,15 +208,24 @@ def _after(state: ClusterState, plan: Plan, step: Step, outcome: StepOutcome) ->
         case Step.FULL_COPY:
             link = Link(name=plan.slot, publisher=plan.source, subscriber=plan.target)
             return replace(state, link=link)
-        case Step.VERIFY if outcome.different:
-            why = "contents differ in " + ", ".join(outcome.different)
-            return abandon(state.with_record(plan.target, needs_copy=why))
         case Step.FENCE if outcome.identity and plan.kind in (PlanKind.REJOIN, PlanKind.RECOPY):
             return state.with_record(plan.target, identity=outcome.identity)
         case Step.OPEN_SPARE_SLOT:
             return replace(state, spare_slot=spare_name(state))
         case _:
             return state
+
+
+def _not_a_copy(state: ClusterState, plan: Plan, step: Step, outcome: StepOutcome) -> ClusterState:
+    """The node cannot be brought back key by key, or follows and is not equal: it needs a full copy.
+
+    A full copy that led to this is counted. One that could not rescue goes on: there is nothing better to do.
+    """
+    if plan.kind is PlanKind.RECOPY and step is Step.RESCUE:
+        return state
+    why = outcome.needs_copy or "contents differ in " + ", ".join(outcome.different)
+    copies = state.record(plan.target).copies + (1 if plan.kind is PlanKind.RECOPY else 0)
+    return abandon(state.with_record(plan.target, needs_copy=why, copies=copies))
 
 
 def _publish(state: ClusterState, plan: Plan, outcome: StepOutcome) -> ClusterState:

@@ -2,7 +2,8 @@
 
 An engine belongs to one cluster and knows how to reach its nodes. Every method is idempotent (a plan may be
 taken over after any step, or in the middle of one), bounded in time, and safe against a superseded caller:
-whatever changes a node carries the caller's epoch and is refused by a node that has seen a newer one.
+whatever changes a node carries the caller's `Ticket` and is refused by a node that has seen a newer one; where it is
+not refused it raises the node's fence row to the ticket.
 
 Errors of every method: `Unreachable` (no answer in time; it may have taken effect), `StaleEpoch` (the caller
 has been superseded), `EngineError` (the node answered and refused; the text says what to do next).
@@ -16,7 +17,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-from understudy.model import Link, Probe
+from understudy.model import Link, Probe, Ticket
 
 
 class Severity(StrEnum):
@@ -108,66 +109,66 @@ class Engine(Protocol):
         write, not waiting for a synchronous standby); a failed write sets ``unwritable``.
         """
 
-    async def announce(self, epoch: int, primary: str, nodes: Sequence[str]) -> tuple[str, ...]:
-        """Raise the fence row of every one of ``nodes`` that answers to ``epoch``. Returns those that have it now."""
+    async def announce(self, ticket: Ticket, nodes: Sequence[str]) -> tuple[str, ...]:
+        """Raise the fence row of every one of ``nodes`` that answers. Returns those that have it now."""
 
-    async def fence(self, node: str, epoch: int) -> None:
+    async def fence(self, node: str, ticket: Ticket) -> None:
         """Make a node refuse writes: read-only for new sessions, existing sessions ended and gone."""
 
-    async def promote(self, node: str, epoch: int) -> None:
+    async def promote(self, node: str, ticket: Ticket) -> None:
         """Lift the fence of a node: it accepts writes at this epoch."""
 
-    async def wait_replay(self, link: Link, epoch: int) -> None:
+    async def wait_replay(self, link: Link, ticket: Ticket) -> None:
         """Wait until the subscriber has applied all that the (fenced) publisher committed."""
 
-    async def copy_sequences(self, source: str, target: str, epoch: int) -> None:
+    async def copy_sequences(self, source: str, target: str, ticket: Ticket) -> None:
         """Give the target the exact sequence values of the fenced source."""
 
-    async def raise_sequences(self, target: str, epoch: int) -> None:
+    async def raise_sequences(self, target: str, ticket: Ticket) -> None:
         """Raise the target's sequences past anything the lost primary can have handed out."""
 
-    async def stop_apply(self, link: Link, epoch: int) -> int:
+    async def stop_apply(self, link: Link, ticket: Ticket) -> int:
         """Stop the subscriber for good and return its origin position on the publisher: the rescue point."""
 
-    async def resume_apply(self, link: Link, epoch: int) -> None:
+    async def resume_apply(self, link: Link, ticket: Ticket) -> None:
         """Undo `stop_apply`: the subscriber follows again."""
 
-    async def create_slot(self, node: str, name: str, epoch: int) -> None:
+    async def create_slot(self, node: str, name: str, ticket: Ticket) -> None:
         """Make sure the logical slot exists on a node."""
 
     async def advance_slot(self, node: str, name: str) -> None:
         """Let a spare slot forget what no follower will need, so that it keeps no disk."""
 
-    async def follow(self, link: Link, epoch: int) -> None:
+    async def follow(self, link: Link, ticket: Ticket) -> None:
         """Make the subscriber follow the publisher from the link's existing slot; returns once streaming."""
 
-    async def full_copy(self, link: Link, epoch: int) -> None:
+    async def full_copy(self, link: Link, ticket: Ticket) -> None:
         """Empty the subscriber's tables and start copying everything from the publisher."""
 
-    async def catch_up(self, link: Link, epoch: int) -> None:
+    async def catch_up(self, link: Link, ticket: Ticket) -> None:
         """Wait until the subscriber is ready (initial copies done) and within one heartbeat of the publisher."""
 
-    async def require_sync(self, link: Link, epoch: int) -> None:
+    async def require_sync(self, link: Link, ticket: Ticket) -> None:
         """Make the publisher wait for the subscriber on every commit; returns once that is in force and every
         earlier commit is on the subscriber."""
 
-    async def relax_sync(self, node: str, epoch: int) -> None:
+    async def relax_sync(self, node: str, ticket: Ticket) -> None:
         """Make a node stop waiting for a synchronous standby."""
 
-    async def rescue(self, link: Link, after: int, folder: Path, epoch: int) -> RescueReport:
+    async def rescue(self, link: Link, after: int, folder: Path, ticket: Ticket) -> RescueReport:
         """Save every transaction that the publisher committed past ``after`` and nobody else has.
 
         The files are durable (fsync) when this returns. Raises `NeedsCopy` where the slot that holds them
         is gone (the report then says what is unknown).
         """
 
-    async def rewind(self, link: Link, reverse: Link, after: int, epoch: int) -> int:
+    async def rewind(self, link: Link, reverse: Link, after: int, ticket: Ticket) -> int:
         """Undo on the publisher, per key, what only it had; rows get the present primary's contents.
 
         Returns the number of keys touched. Raises `NeedsCopy` where that is impossible (TRUNCATE, ...).
         """
 
-    async def drop_link(self, link: Link, epoch: int) -> tuple[str, ...]:
+    async def drop_link(self, link: Link, ticket: Ticket) -> tuple[str, ...]:
         """Drop subscription and slot of a link, on whichever ends answer. Returns the ends still to do."""
 
     async def verify(self, left: str, right: str) -> VerifyReport:

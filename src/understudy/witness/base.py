@@ -34,7 +34,9 @@ class Witness(Protocol):
         """The present state, or None before `setup`."""
 
     def write(self, state: ClusterState, *, expected: int) -> ClusterState:
-        """Replace version ``expected`` (0: none yet) by this state. Returns it with its new version.
+        """Replace version ``expected`` (0: none yet) by this state. Returns it with its new version: one more, or
+        one more than the version it says itself, where that is higher (a witness that is made anew must not give
+        numbers that the nodes have seen).
 
         Durable when this returns. Raises `StaleVersion` if another version is there.
         """

@@ -90,7 +90,7 @@ class SqliteWitness:
         return None if row is None else replace(decode(row[0]), version=row[1])
 
     def write(self, state: ClusterState, *, expected: int) -> ClusterState:
-        following = replace(state, version=expected + 1)
+        following = replace(state, version=max(expected, state.version) + 1)
         with self._transaction("write") as db:
             row = db.execute("SELECT version FROM state WHERE cluster = ?", (state.cluster,)).fetchone()
             found = row[0] if row is not None else 0

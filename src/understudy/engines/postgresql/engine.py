@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from understudy.engines.postgresql.rewind import rewind
 from understudy.engines.postgresql.sessions import Sessions
 from understudy.engines.postgresql.setup import setup
 from understudy.engines.postgresql.verify import verify
-from understudy.model import Cluster, Link, Probe
+from understudy.model import Cluster, Link, Probe, Ticket
 
 
 class PostgreSQLEngine:
@@ -24,12 +25,15 @@ class PostgreSQLEngine:
     Args:
         cluster: whose nodes.
         application: what the control connections call themselves, after ``understudy/<cluster>/``.
+        clock: seconds, monotonic: what the times of probes are told in.
     """
 
-    def __init__(self, cluster: Cluster, *, application: str = "agent") -> None:
+    def __init__(
+        self, cluster: Cluster, *, application: str = "agent", clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.cluster = cluster
         self.sessions = Sessions(cluster, application=application)
-        self._prober = Prober(self.sessions)
+        self._prober = Prober(self.sessions, clock)
 
     async def check(self) -> Sequence[Finding]:
         return await check(self.sessions)
@@ -40,59 +44,59 @@ class PostgreSQLEngine:
     async def probe(self, node: str, *, heartbeat: int | None, epoch: int) -> Probe:
         return await self._prober.probe(node, heartbeat=heartbeat, epoch=epoch)
 
-    async def announce(self, epoch: int, primary: str, nodes: Sequence[str]) -> tuple[str, ...]:
-        return await fencing.announce(self.sessions, epoch, primary, nodes)
+    async def announce(self, ticket: Ticket, nodes: Sequence[str]) -> tuple[str, ...]:
+        return await fencing.announce(self.sessions, ticket, nodes)
 
-    async def fence(self, node: str, epoch: int) -> None:
-        await fencing.fence(self.sessions, node, epoch)
+    async def fence(self, node: str, ticket: Ticket) -> None:
+        await fencing.fence(self.sessions, node, ticket)
 
-    async def promote(self, node: str, epoch: int) -> None:
-        await fencing.promote(self.sessions, node, epoch)
+    async def promote(self, node: str, ticket: Ticket) -> None:
+        await fencing.promote(self.sessions, node, ticket)
 
-    async def wait_replay(self, link: Link, epoch: int) -> None:
-        await links.wait_replay(self.sessions, link, epoch)
+    async def wait_replay(self, link: Link, ticket: Ticket) -> None:
+        await links.wait_replay(self.sessions, link, ticket)
 
-    async def copy_sequences(self, source: str, target: str, epoch: int) -> None:
-        await sequences.copy(self.sessions, source, target, epoch)
+    async def copy_sequences(self, source: str, target: str, ticket: Ticket) -> None:
+        await sequences.copy(self.sessions, source, target, ticket)
 
-    async def raise_sequences(self, target: str, epoch: int) -> None:
-        await sequences.raise_past(self.sessions, target, epoch)
+    async def raise_sequences(self, target: str, ticket: Ticket) -> None:
+        await sequences.raise_past(self.sessions, target, ticket)
 
-    async def stop_apply(self, link: Link, epoch: int) -> int:
-        return await links.stop_apply(self.sessions, link, epoch)
+    async def stop_apply(self, link: Link, ticket: Ticket) -> int:
+        return await links.stop_apply(self.sessions, link, ticket)
 
-    async def resume_apply(self, link: Link, epoch: int) -> None:
-        await links.resume_apply(self.sessions, link, epoch)
+    async def resume_apply(self, link: Link, ticket: Ticket) -> None:
+        await links.resume_apply(self.sessions, link, ticket)
 
-    async def create_slot(self, node: str, name: str, epoch: int) -> None:
-        await slots.create_slot(self.sessions, node, name, epoch)
+    async def create_slot(self, node: str, name: str, ticket: Ticket) -> None:
+        await slots.create_slot(self.sessions, node, name, ticket)
 
     async def advance_slot(self, node: str, name: str) -> None:
         await slots.advance_slot(self.sessions, node, name)
 
-    async def follow(self, link: Link, epoch: int) -> None:
-        await links.follow(self.sessions, link, epoch)
+    async def follow(self, link: Link, ticket: Ticket) -> None:
+        await links.follow(self.sessions, link, ticket)
 
-    async def full_copy(self, link: Link, epoch: int) -> None:
-        await slots.full_copy(self.sessions, link, epoch)
+    async def full_copy(self, link: Link, ticket: Ticket) -> None:
+        await slots.full_copy(self.sessions, link, ticket)
 
-    async def catch_up(self, link: Link, epoch: int) -> None:
-        await links.catch_up(self.sessions, link, epoch)
+    async def catch_up(self, link: Link, ticket: Ticket) -> None:
+        await links.catch_up(self.sessions, link, ticket)
 
-    async def require_sync(self, link: Link, epoch: int) -> None:
-        await synchronous.require_sync(self.sessions, link, epoch)
+    async def require_sync(self, link: Link, ticket: Ticket) -> None:
+        await synchronous.require_sync(self.sessions, link, ticket)
 
-    async def relax_sync(self, node: str, epoch: int) -> None:
-        await synchronous.relax_sync(self.sessions, node, epoch)
+    async def relax_sync(self, node: str, ticket: Ticket) -> None:
+        await synchronous.relax_sync(self.sessions, node, ticket)
 
-    async def rescue(self, link: Link, after: int, folder: Path, epoch: int) -> RescueReport:
-        return await rescue(self.sessions, self.cluster, link, after, folder, epoch)
+    async def rescue(self, link: Link, after: int, folder: Path, ticket: Ticket) -> RescueReport:
+        return await rescue(self.sessions, self.cluster, link, after, folder, ticket)
 
-    async def rewind(self, link: Link, reverse: Link, after: int, epoch: int) -> int:
-        return await rewind(self.sessions, self.cluster, link, reverse, after, epoch)
+    async def rewind(self, link: Link, reverse: Link, after: int, ticket: Ticket) -> int:
+        return await rewind(self.sessions, self.cluster, link, reverse, after, ticket)
 
-    async def drop_link(self, link: Link, epoch: int) -> tuple[str, ...]:
-        return await links.drop_link(self.sessions, link, epoch)
+    async def drop_link(self, link: Link, ticket: Ticket) -> tuple[str, ...]:
+        return await links.drop_link(self.sessions, link, ticket)
 
     async def verify(self, left: str, right: str) -> VerifyReport:
         return await verify(self.sessions, self.cluster, left, right)

@@ -8,14 +8,9 @@ from collections.abc import Sequence
 from psycopg import sql
 
 from understudy.engines.postgresql.schema import link_prefix
-from understudy.engines.postgresql.sessions import ControlConnection, Sessions, require_epoch
+from understudy.engines.postgresql.sessions import ControlConnection, Sessions, require_ticket
 from understudy.errors import EngineError, StaleEpoch, Unreachable
-
-_ANNOUNCE = """
-    INSERT INTO understudy.fence AS f (epoch, primary_node) VALUES (%(epoch)s, %(primary)s)
-    ON CONFLICT (only_row) DO UPDATE SET epoch = excluded.epoch, primary_node = excluded.primary_node
-    WHERE f.epoch < excluded.epoch
-"""
+from understudy.model import Ticket
 
 # Sessions that could still write. Not ours; not of replication (other backend types). Sessions of superusers
 # cannot be ended by a plain role: they are waited for only while they are writing.
@@ -32,14 +27,14 @@ _WRITERS = """
 _LOOKS_APART = 0.002
 
 
-async def announce(sessions: Sessions, epoch: int, primary: str, nodes: Sequence[str]) -> tuple[str, ...]:
-    """Raise the fence rows to ``epoch`` on those of ``nodes`` that answer. See `Engine.announce`.
+async def announce(sessions: Sessions, ticket: Ticket, nodes: Sequence[str]) -> tuple[str, ...]:
+    """Raise the fence rows to the ticket on those of ``nodes`` that answer. See `Engine.announce`.
 
     A node that missed its last probe gets half a probe's time: its register is not needed (two of three).
     Raises `StaleEpoch` where any node has seen a newer epoch.
     """
     answers = await asyncio.gather(
-        *(_announce_on(sessions, name, epoch, primary) for name in nodes), return_exceptions=True
+        *(_announce_on(sessions, name, ticket) for name in nodes), return_exceptions=True
     )
     reached = []
     failure: BaseException | None = None
@@ -55,28 +50,17 @@ async def announce(sessions: Sessions, epoch: int, primary: str, nodes: Sequence
     return tuple(reached)
 
 
-async def _announce_on(sessions: Sessions, node: str, epoch: int, primary: str) -> None:
+async def _announce_on(sessions: Sessions, node: str, ticket: Ticket) -> None:
     policy = sessions.cluster.policy
     limit = policy.probe_timeout / 2 if node in sessions.suspects else policy.step_timeout
-    async with sessions.control(node, timeout=limit, doing="raise its fence row") as connection:
-        await connection.execute(_ANNOUNCE, {"epoch": epoch, "primary": primary})
-        cursor = await connection.execute("SELECT epoch, primary_node FROM understudy.fence")
-        row = await cursor.fetchone()
-    _require_announced(node, row, epoch, primary)
+    async with (
+        sessions.control(node, timeout=limit, doing="raise its fence row") as connection,
+        connection.transaction(),
+    ):
+        await require_ticket(connection, ticket, brief=True)
 
 
-def _require_announced(node: str, row: tuple[int, str] | None, epoch: int, primary: str) -> None:
-    if row is None or row == (epoch, primary):
-        return
-    if row[0] > epoch:
-        raise StaleEpoch(f"{node}: has seen epoch {row[0]}, this caller has {epoch}: it was superseded")
-    raise EngineError(
-        f"{node}: epoch {epoch} names {row[1]!r} as primary here, this caller says {primary!r};"
-        " two agents with different witnesses manage this pair: stop one"
-    )
-
-
-async def fence(sessions: Sessions, node: str, epoch: int) -> None:
+async def fence(sessions: Sessions, node: str, ticket: Ticket) -> None:
     """Make a node refuse writes; returns when no session is left that could write. See `Engine.fence`.
 
     Raises `EngineError` naming what is left: sessions that do not end, or prepared transactions (the
@@ -85,7 +69,7 @@ async def fence(sessions: Sessions, node: str, epoch: int) -> None:
     doing = "fence it"
     async with sessions.control(node, doing=doing) as connection:
         async with connection.transaction():
-            await require_epoch(connection, epoch, brief=True)
+            await require_ticket(connection, ticket, brief=True)
             await connection.execute(
                 _alter_database(sessions, node, "SET default_transaction_read_only = on")
             )
@@ -95,7 +79,7 @@ async def fence(sessions: Sessions, node: str, epoch: int) -> None:
     # Only now, with no session left that waits for the standby: letting them go on would acknowledge commits
     # which the standby does not have.
     if row and link_prefix(sessions.cluster.name) in row[0]:
-        await set_sync_names(sessions, node, "", epoch)
+        await set_sync_names(sessions, node, "", ticket)
     async with sessions.control(node, doing=doing) as connection:
         cursor = await connection.execute(
             "SELECT gid FROM pg_prepared_xacts WHERE database = current_database() ORDER BY prepared"
@@ -133,18 +117,15 @@ async def _end_writers(connection: ControlConnection, node: str, limit: float) -
         await asyncio.sleep(_LOOKS_APART)
 
 
-async def promote(sessions: Sessions, node: str, epoch: int) -> None:
-    """Lift the fence of a node at ``epoch``: the commit point. See `Engine.promote`."""
-    async with sessions.change(node, epoch, doing="promote it") as connection:
-        await connection.execute(_ANNOUNCE, {"epoch": epoch, "primary": node})
-        cursor = await connection.execute("SELECT epoch, primary_node FROM understudy.fence")
-        _require_announced(node, await cursor.fetchone(), epoch, node)
+async def promote(sessions: Sessions, node: str, ticket: Ticket) -> None:
+    """Lift the fence of a node at the ticket's epoch: the commit point. See `Engine.promote`."""
+    async with sessions.change(node, ticket, doing="promote it") as connection:
         await connection.execute(_alter_database(sessions, node, "RESET default_transaction_read_only"))
 
 
-async def set_sync_names(sessions: Sessions, node: str, names: str, epoch: int) -> None:
+async def set_sync_names(sessions: Sessions, node: str, names: str, ticket: Ticket) -> None:
     """Set synchronous_standby_names and have the server read it. Not yet in force when this returns."""
-    async with sessions.guarded(node, epoch, doing="set synchronous_standby_names") as connection:
+    async with sessions.guarded(node, ticket, doing="set synchronous_standby_names") as connection:
         await connection.execute(
             sql.SQL("ALTER SYSTEM SET synchronous_standby_names = {}").format(sql.Literal(names))
         )

@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from understudy.engines.postgresql.schema import publication
-from understudy.engines.postgresql.sessions import ControlConnection, Sessions, require_epoch
+from understudy.engines.postgresql.sessions import ControlConnection, Sessions, require_ticket
 from understudy.errors import EngineError, NeedsCopy, Unreachable
-from understudy.model import Cluster, Link
+from understudy.model import Cluster, Link, Ticket
 
 _SHORT, _LONG = 0.002, 0.02
 
@@ -35,7 +35,9 @@ _PROGRESS = """
            (SELECT string_agg(t.srsubstate::text || coalesce(t.srsublsn::text, ''), ',' ORDER BY t.srrelid)
             FROM pg_subscription_rel t WHERE t.srsubid = s.oid AND t.srsubstate <> 'r') AS states,
            pg_replication_origin_progress('pg_' || s.oid, false)::text AS origin,
-           EXISTS (SELECT FROM understudy.marker WHERE id = %(marker)s) AS seen
+           EXISTS (SELECT FROM understudy.marker WHERE id = %(marker)s) AS seen,
+           coalesce((SELECT t.apply_error_count + t.sync_error_count FROM pg_stat_subscription_stats t
+                     WHERE t.subid = s.oid), 0) AS errors
     FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid AND d.datname = current_database()
     WHERE s.subname = %(name)s
 """
@@ -43,7 +45,10 @@ _PROGRESS = """
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far a subscription is. ``copied`` grows while initial copies run; ``seen``: the marker is here."""
+    """How far a subscription is. ``copied`` grows while initial copies run; ``seen``: the marker is here.
+
+    ``errors`` counts failures to apply or copy since the subscription was made: losing the publisher is one too.
+    """
 
     enabled: bool
     tables: int
@@ -52,15 +57,16 @@ class Progress:
     states: str
     origin: str
     seen: bool
+    errors: int = field(compare=False, default=0)
 
 
-async def follow(sessions: Sessions, link: Link, epoch: int, *, copy_data: bool = False) -> None:
+async def follow(sessions: Sessions, link: Link, ticket: Ticket, *, copy_data: bool = False) -> None:
     """Make the subscriber follow from the link's existing slot; returns once streaming. See `Engine.follow`.
 
     Raises `NeedsCopy` where the slot or its WAL is gone, `EngineError` where somebody else consumes it.
     """
     await _require_slot(sessions, link)
-    async with sessions.change(link.subscriber, epoch, doing=f"subscribe {link.name}") as connection:
+    async with sessions.change(link.subscriber, ticket, doing=f"subscribe {link.name}") as connection:
         await _subscribe(sessions, connection, link, copy_data=copy_data)
     await _wait_streaming(sessions, link)
 
@@ -104,7 +110,7 @@ async def _subscribe(
             sql.SQL(
                 "CREATE SUBSCRIPTION {name} CONNECTION {conninfo} PUBLICATION {publication}"
                 " WITH (create_slot = false, slot_name = {slot}, copy_data = {copy}, enabled = true,"
-                " origin = none, synchronous_commit = 'on', disable_on_error = true, streaming = off,"
+                " origin = none, synchronous_commit = 'on', disable_on_error = false, streaming = off,"
                 " binary = false)"
             ).format(
                 name=name,
@@ -161,7 +167,7 @@ async def _wait_streaming(sessions: Sessions, link: Link) -> None:
 
 
 async def progress(sessions: Sessions, link: Link, marker: str = "") -> Progress:
-    """How far the subscription is. Raises `EngineError` with the reason where an error has disabled it."""
+    """How far the subscription is. Raises `EngineError` where it is missing or disabled."""
     async with sessions.control(link.subscriber, doing=f"look at subscription {link.name}") as connection:
         return await _progress(connection, link, marker)
 
@@ -173,35 +179,25 @@ async def _progress(connection: ControlConnection, link: Link, marker: str) -> P
     if found is None:
         raise EngineError(f"{link.subscriber}: there is no subscription {link.name}; it must be made again")
     if not found.enabled:
-        raise EngineError(await _why_disabled(connection, link))
+        raise EngineError(
+            f"{link.subscriber}: somebody disabled subscription {link.name};"
+            f" ALTER SUBSCRIPTION {link.name} ENABLE, or let the agent do so"
+        )
     return found
 
 
-async def _why_disabled(connection: ControlConnection, link: Link) -> str:
-    cursor = await connection.execute(
-        "SELECT apply_error_count, sync_error_count FROM pg_stat_subscription_stats WHERE subname = %s",
-        (link.name,),
-    )
-    applied, synced = await cursor.fetchone() or (0, 0)
-    why = f"{applied} apply errors, {synced} copy errors" if applied or synced else "somebody disabled it"
-    return (
-        f"{link.subscriber}: subscription {link.name} is disabled ({why}); the log of {link.subscriber} has the"
-        f" error and its row: mend it there, then ALTER SUBSCRIPTION {link.name} ENABLE"
-    )
-
-
-async def write_marker(sessions: Sessions, link: Link, epoch: int) -> str:
+async def write_marker(sessions: Sessions, link: Link, ticket: Ticket) -> str:
     """Commit a marker on the publisher and return its id."""
-    marker = f"{link.name}/{epoch}/{uuid.uuid4()}"
-    async with sessions.change(link.publisher, epoch, doing="write a marker") as connection:
+    marker = f"{link.name}/{ticket.epoch}/{uuid.uuid4()}"
+    async with sessions.change(link.publisher, ticket, doing="write a marker") as connection:
         await connection.execute("INSERT INTO understudy.marker (id) VALUES (%s)", (marker,))
     return marker
 
 
-async def wait_replay(sessions: Sessions, link: Link, epoch: int) -> None:
+async def wait_replay(sessions: Sessions, link: Link, ticket: Ticket) -> None:
     """Wait until the subscriber has applied all that the fenced publisher committed. See
     `Engine.wait_replay`. Raises `EngineError` at once where the subscription is disabled."""
-    marker = await write_marker(sessions, link, epoch)
+    marker = await write_marker(sessions, link, ticket)
     limit = sessions.cluster.policy.step_timeout
     deadline, pause = asyncio.get_running_loop().time() + limit * 0.8, _SHORT
     async with sessions.control(link.subscriber, doing=f"wait for {link.name} to replay") as connection:
@@ -216,11 +212,12 @@ async def wait_replay(sessions: Sessions, link: Link, epoch: int) -> None:
 
 
 async def catch_up(
-    sessions: Sessions, link: Link, epoch: int, *, report: Callable[[Progress], None] | None = None
+    sessions: Sessions, link: Link, ticket: Ticket, *, report: Callable[[Progress], None] | None = None
 ) -> None:
     """Wait until all initial copies are done and a marker of now has come across. See `Engine.catch_up`.
 
-    Takes as long as something advances: raises `EngineError` when nothing has for policy.step_timeout.
+    Takes as long as something advances: when nothing has for policy.step_timeout it raises `NeedsCopy` where the
+    subscriber has failed to apply meanwhile (what it has conflicts with what comes), else `EngineError`.
     ``report`` is called with every advance.
     """
     loop = asyncio.get_running_loop()
@@ -232,13 +229,18 @@ async def catch_up(
         if now.seen:
             return
         if now.ready == now.tables and not marker:
-            marker = await write_marker(sessions, link, epoch)
+            marker = await write_marker(sessions, link, ticket)
             continue
         if now != before:
             deadline, before = loop.time() + limit, now
             if report is not None:
                 report(now)
         if loop.time() > deadline:
+            if now.errors > before.errors:
+                raise NeedsCopy(
+                    f"{link.subscriber}: could not apply what {link.publisher} sends ({now.errors - before.errors}"
+                    f" failures without an advance); the log of {link.subscriber} has the error and its row"
+                )
             raise EngineError(
                 f"{link.subscriber}: {now.ready} of {now.tables} tables are ready and nothing has advanced for"
                 f" {limit:g} s; the log of {link.subscriber} names the reason"
@@ -247,7 +249,7 @@ async def catch_up(
         pause = min(pause * 1.5, _LONG * 5)
 
 
-async def stop_apply(sessions: Sessions, link: Link, epoch: int) -> int:
+async def stop_apply(sessions: Sessions, link: Link, ticket: Ticket) -> int:
     """Stop the subscriber for good; returns its durable origin position. See `Engine.stop_apply`.
 
     A worker in a long transaction is ended after a second: what it had not committed is not here, and the
@@ -256,7 +258,7 @@ async def stop_apply(sessions: Sessions, link: Link, epoch: int) -> int:
     loop = asyncio.get_running_loop()
     async with sessions.control(link.subscriber, doing=f"stop {link.name}") as connection:
         async with connection.transaction():
-            await require_epoch(connection, epoch, brief=True)
+            await require_ticket(connection, ticket, brief=True)
             await _alter(connection, link.name, "DISABLE")
         patience, pause = loop.time() + min(1.0, sessions.cluster.policy.step_timeout / 4), _SHORT
         while await _workers(connection, link.name):
@@ -278,9 +280,9 @@ async def stop_apply(sessions: Sessions, link: Link, epoch: int) -> int:
     return int(row[0]) if row else 0
 
 
-async def resume_apply(sessions: Sessions, link: Link, epoch: int) -> None:
+async def resume_apply(sessions: Sessions, link: Link, ticket: Ticket) -> None:
     """Undo `stop_apply`."""
-    async with sessions.change(link.subscriber, epoch, doing=f"resume {link.name}") as connection:
+    async with sessions.change(link.subscriber, ticket, doing=f"resume {link.name}") as connection:
         await _alter(connection, link.name, "ENABLE")
 
 
@@ -294,20 +296,20 @@ async def _workers(connection: ControlConnection, name: str) -> int:
     return int(row[0]) if row else 0
 
 
-async def drop_link(sessions: Sessions, link: Link, epoch: int) -> tuple[str, ...]:
+async def drop_link(sessions: Sessions, link: Link, ticket: Ticket) -> tuple[str, ...]:
     """Drop subscription and slot, on whichever ends answer. Returns the ends still to do."""
     left = []
     for node, drop in ((link.subscriber, drop_subscription), (link.publisher, drop_slot)):
         try:
-            await drop(sessions, node, link.name, epoch)
+            await drop(sessions, node, link.name, ticket)
         except Unreachable:
             left.append(node)
     return tuple(left)
 
 
-async def drop_subscription(sessions: Sessions, node: str, name: str, epoch: int) -> None:
+async def drop_subscription(sessions: Sessions, node: str, name: str, ticket: Ticket) -> None:
     """Drop a subscription where it exists, without asking its publisher."""
-    async with sessions.change(node, epoch, doing=f"drop subscription {name}") as connection:
+    async with sessions.change(node, ticket, doing=f"drop subscription {name}") as connection:
         cursor = await connection.execute("SELECT FROM pg_subscription WHERE subname = %s", (name,))
         if await cursor.fetchone() is not None:
             await _alter(connection, name, "DISABLE")
@@ -315,11 +317,11 @@ async def drop_subscription(sessions: Sessions, node: str, name: str, epoch: int
             await connection.execute(sql.SQL("DROP SUBSCRIPTION {}").format(sql.Identifier(name)))
 
 
-async def drop_slot(sessions: Sessions, node: str, name: str, epoch: int) -> None:
+async def drop_slot(sessions: Sessions, node: str, name: str, ticket: Ticket) -> None:
     """Drop a slot where it exists, ending whoever consumes it."""
     async with sessions.control(node, doing=f"drop slot {name}") as connection:
         async with connection.transaction():
-            await require_epoch(connection, epoch, brief=True)
+            await require_ticket(connection, ticket, brief=True)
         while True:
             cursor = await connection.execute(
                 "SELECT pg_terminate_backend(active_pid), active_pid FROM pg_replication_slots"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
+from collections.abc import Callable
 from typing import Any
 
 import psycopg
@@ -20,6 +20,9 @@ logger = logging.getLogger(__name__)
 # Computing it reads many catalog rows, and a schema changes rarely.
 SCHEMA_EVERY = 10.0
 
+# How many times as long as the last one a login may take before it counts as missed.
+_LOGIN_PATIENCE = 4.0
+
 # A write that fails like this says that the node cannot take writes: resources, I/O, read-only, corruption.
 _UNWRITABLE = ("53", "58", "25006", "XX")
 
@@ -27,7 +30,7 @@ _UNWRITABLE = ("53", "58", "25006", "XX")
 _PASSING = ("55P03", "40", "57014")
 
 _BEFORE_SETUP = {
-    "fence": "(SELECT 0::bigint AS epoch, ''::text AS primary_node)",
+    "fence": "(SELECT 0::bigint AS epoch, 0::bigint AS plan, ''::text AS primary_node)",
     "heartbeat": "(SELECT NULL::text AS cluster, 0::bigint AS number)",
     "number": "NULL::bigint",
 }
@@ -49,26 +52,25 @@ def _query(tables: dict[str, str]) -> str:
 class Prober:
     """Probes the nodes of a cluster on one connection each, apart from the control connections."""
 
-    def __init__(self, sessions: Sessions) -> None:
-        self._sessions = sessions
+    def __init__(self, sessions: Sessions, clock: Callable[[], float]) -> None:
+        self._sessions, self._clock = sessions, clock
         self._cluster = sessions.cluster
         self._connections: dict[str, ControlConnection] = {}
-        self._answered: set[str] = set()
+        self._dialling: dict[str, float] = {}
         self._schemas: dict[str, tuple[float, str]] = {}
         self._refreshing: dict[str, asyncio.Task[None]] = {}
 
     async def probe(self, node: str, *, heartbeat: int | None, epoch: int) -> Probe:
         """Ask a node how it is. See `Engine.probe`; also raises `EngineError` where a login is refused."""
-        started = time.monotonic()
+        started = self._clock()
         try:
             connection = await self._connection(node)
             row, unwritable = await self._ask(node, connection, heartbeat, epoch)
-            answered = time.monotonic()
+            answered = self._clock()
         except Unreachable:
             self._sessions.suspects.add(node)
             raise
         self._sessions.suspects.discard(node)
-        self._answered.add(node)
         return _view(started, answered, row, unwritable, await self._schema(node))
 
     async def _connection(self, node: str) -> ControlConnection:
@@ -78,14 +80,18 @@ class Prober:
         if kept is not None:
             await kept.close()
         policy = self._cluster.policy
-        # A node that has answered before and now does not even accept a login is a miss, soon.
+        # A node that has answered before and now does not even accept a login is a miss, soon: after a few times
+        # what the login took before.
         within = policy.connect_timeout
-        if node in self._answered:
-            within = min(within, max(policy.probe_timeout, 1.0))
+        if node in self._dialling:
+            within = min(within, max(policy.probe_timeout, _LOGIN_PATIENCE * self._dialling[node]))
         dsn = self._cluster.node(node).admin_dsn
-        return await connect(
+        began = self._clock()
+        connection = await connect(
             self._cluster, node, dsn, "probe", within=within, statement=policy.probe_timeout * 2
         )
+        self._dialling[node] = self._clock() - began
+        return connection
 
     async def _ask(
         self, node: str, connection: ControlConnection, heartbeat: int | None, epoch: int
@@ -149,14 +155,14 @@ class Prober:
         if known is None:
             await self._refresh(node)
             known = self._schemas[node]
-        elif time.monotonic() - known[0] > SCHEMA_EVERY and node not in self._refreshing:
+        elif self._clock() - known[0] > SCHEMA_EVERY and node not in self._refreshing:
             task = asyncio.create_task(self._refresh(node))
             self._refreshing[node] = task
             task.add_done_callback(lambda done: self._refreshed(node, done))
         return known[1]
 
     async def _refresh(self, node: str) -> None:
-        started = time.monotonic()
+        started = self._clock()
         async with self._sessions.control(node, doing="read its schema") as connection:
             self._schemas[node] = (started, fingerprint(await describe(connection)))
 
@@ -186,6 +192,7 @@ def _view(started: float, answered: float, row: dict[str, Any], unwritable: str,
         at=started,
         answered=answered,
         epoch=row["epoch"] or 0,
+        plan=row["plan"] or 0,
         epoch_primary=row["primary_node"] or "",
         fenced=row["fenced"],
         wal=int(row["wal"] or 0),

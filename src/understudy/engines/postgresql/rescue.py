@@ -30,7 +30,7 @@ from understudy.engines.postgresql.rescue_files import (
     RescueFileError,
     lsn_text,
 )
-from understudy.engines.postgresql.sessions import ControlConnection, Sessions, require_epoch
+from understudy.engines.postgresql.sessions import ControlConnection, Sessions, require_ticket
 from understudy.engines.postgresql.tail import (
     TAIL_TIMEOUT,
     Catalog,
@@ -42,7 +42,7 @@ from understudy.engines.postgresql.tail import (
     tail,
 )
 from understudy.engines.postgresql.transactions import Change, Op
-from understudy.model import Cluster, Link
+from understudy.model import Cluster, Link, Ticket
 
 _HEADER: Final = """-- What only {node} had when it lost its role: {link}, after {after}. Made by Understudy.
 -- Read docs/how-to/read-a-rescue.md first: `understudy rescue apply` does the safe part of this, once.
@@ -52,7 +52,7 @@ _HEADER: Final = """-- What only {node} had when it lost its role: {link}, after
 
 
 async def rescue(  # noqa: PLR0917
-    sessions: Sessions, cluster: Cluster, link: Link, after: int, folder: Path, epoch: int
+    sessions: Sessions, cluster: Cluster, link: Link, after: int, folder: Path, ticket: Ticket
 ) -> RescueReport:
     """Save every transaction that ``link.publisher`` committed and ``link.subscriber`` does not have.
 
@@ -71,7 +71,7 @@ async def rescue(  # noqa: PLR0917
         sessions.control(link.publisher, doing="check the epoch") as connection,
         connection.transaction(),
     ):
-        await require_epoch(connection, epoch)
+        await require_ticket(connection, ticket)
     unknown = f"what {link.publisher} committed after {lsn_text(after)} cannot be known"
     await require_slot(sessions, link.publisher, link.name, unknown)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -90,7 +90,7 @@ async def rescue(  # noqa: PLR0917
         manifest = writer.manifest | {
             "format": rescue_files.FORMAT,
             "cluster": cluster.name,
-            "epoch": epoch,
+            "epoch": ticket.epoch,
             "created": datetime.now(UTC).isoformat(),
             "verdicts": verdicts,
             "tables": tables,

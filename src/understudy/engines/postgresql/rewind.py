@@ -22,7 +22,7 @@ from psycopg import sql
 
 from understudy.engines.postgresql.pgoutput import Commit, Relation, Update
 from understudy.engines.postgresql.schema import publication
-from understudy.engines.postgresql.sessions import ControlConnection, Sessions, require_epoch, translate
+from understudy.engines.postgresql.sessions import ControlConnection, Sessions, require_ticket, translate
 from understudy.engines.postgresql.tail import (
     BY_KEY,
     REWIND_PREFIX,
@@ -37,7 +37,7 @@ from understudy.engines.postgresql.tail import (
 )
 from understudy.engines.postgresql.transactions import Change, Op
 from understudy.errors import EngineError, NeedsCopy
-from understudy.model import Cluster, Link
+from understudy.model import Cluster, Link, Ticket
 
 MAX_KEYS: Final = 1_000_000
 """A tail that touches more keys is not rewound (they are held in memory): a copy is the better way then."""
@@ -67,7 +67,7 @@ class _Touched:
 
 
 async def rewind(  # noqa: PLR0917
-    sessions: Sessions, cluster: Cluster, link: Link, reverse: Link, after: int, epoch: int
+    sessions: Sessions, cluster: Cluster, link: Link, reverse: Link, after: int, ticket: Ticket
 ) -> int:
     """Undo on ``link.publisher`` what ``link.subscriber``, the present primary, does not have.
 
@@ -80,7 +80,7 @@ async def rewind(  # noqa: PLR0917
     """
     async with sessions.control(link.publisher, timeout=TAIL_TIMEOUT, doing="rewind") as old:
         async with old.transaction():
-            await require_epoch(old, epoch)
+            await require_ticket(old, ticket)
             done = await _journalled(old, link)
         if done is not None:
             return done
@@ -100,7 +100,7 @@ async def rewind(  # noqa: PLR0917
             await present.execute(BY_KEY)
             await _require_no_moved_keys(sessions, cluster.name, reverse, touched)
             try:
-                return await _undo(old, present, link, epoch, touched)
+                return await _undo(old, present, link, ticket, touched)
             except psycopg.Error as error:
                 if present.closed:
                     raise
@@ -233,13 +233,13 @@ async def _undo(
     old: ControlConnection,
     present: ControlConnection,
     link: Link,
-    epoch: int,
+    ticket: Ticket,
     touched: Mapping[tuple[str, str], _Touched],
 ) -> int:
     count = sum(len(t.keys) for t in touched.values())
     try:
         async with old.transaction():
-            await require_epoch(old, epoch)
+            await require_ticket(old, ticket)
             done = await _journalled(old, link)
             if done is not None:
                 return done

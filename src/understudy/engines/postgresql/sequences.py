@@ -10,7 +10,8 @@ from psycopg import sql
 from psycopg.rows import class_row
 
 from understudy.engines.postgresql.schema import statement
-from understudy.engines.postgresql.sessions import ControlConnection, Sessions
+from understudy.engines.postgresql.sessions import ControlConnection, Sessions, require_fenced
+from understudy.model import Ticket
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ class Sampled:
     unseen_seconds: float
 
 
-async def copy(sessions: Sessions, source: str, target: str, epoch: int) -> None:
+async def copy(sessions: Sessions, source: str, target: str, ticket: Ticket) -> None:
     """Give the target the exact values of the fenced source. See `Engine.copy_sequences`."""
     values: list[_Value] = []
     async with sessions.control(source, doing="read its sequences") as connection:
@@ -74,10 +75,10 @@ async def copy(sessions: Sessions, source: str, target: str, epoch: int) -> None
             ]
             cursor = await connection.execute(sql.SQL(" UNION ALL ").join(parts))
             values += await cursor.fetchall()
-    await _set(sessions, target, values, epoch)
+    await _set(sessions, target, values, ticket)
 
 
-async def raise_past(sessions: Sessions, target: str, epoch: int) -> None:
+async def raise_past(sessions: Sessions, target: str, ticket: Ticket) -> None:
     """Raise the target's sequences past anything the lost primary can have handed out. See
     `Engine.raise_sequences`. Doing it again changes nothing."""
     policy = sessions.cluster.policy
@@ -95,7 +96,7 @@ async def raise_past(sessions: Sessions, target: str, epoch: int) -> None:
             unseen = max(sequence.unseen_seconds, least_unseen)
             if (value := raised(sequence, used, unseen)) is not None:
                 values.append((sequence.name, value, True))
-    await _set(sessions, target, values, epoch)
+    await _set(sessions, target, values, ticket)
 
 
 def raised(sequence: Sampled, used: int | None, unseen: float) -> int | None:
@@ -128,7 +129,8 @@ async def _end_of_column(connection: ControlConnection, sequence: Sampled) -> in
     return row[0] if row else None
 
 
-async def _set(sessions: Sessions, target: str, values: Sequence[_Value], epoch: int) -> None:
-    async with sessions.change(target, epoch, doing="set its sequences") as connection:
+async def _set(sessions: Sessions, target: str, values: Sequence[_Value], ticket: Ticket) -> None:
+    async with sessions.change(target, ticket, doing="set its sequences") as connection:
+        await require_fenced(connection, target, "set its sequences")
         if values:
             await connection.execute(_SET, [list(column) for column in zip(*values, strict=True)])

@@ -23,7 +23,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import TupleRow
 
 from understudy.errors import EngineError, StaleEpoch, Unreachable
-from understudy.model import Cluster
+from understudy.model import Cluster, Ticket
 
 # Keep at most this many unused connections per node: a step uses one, a guarded statement two.
 _KEPT = 3
@@ -44,6 +44,9 @@ _REFUSED = (
     "is not permitted to log in",
     "authentication failed",
     "not currently accepting connections",
+    "too many clients already",
+    "remaining connection slots are reserved",
+    "too many connections for",
     "invalid value for parameter",
 )
 
@@ -115,7 +118,7 @@ def translate(error: psycopg.Error, node: str, doing: str, cluster: Cluster) -> 
         if any(refusal in text for refusal in _REFUSED):
             return EngineError(
                 f"{node}: the server answered and refused the login: {text}; correct the DSN of this node"
-                " (user, password, database) or the server's pg_hba.conf"
+                " (user, password, database), the server's pg_hba.conf, or its connection limits"
             )
         return Unreachable(f"{node}: could not {doing}: {text}")
     if state is not None and state.startswith(_LOST):
@@ -232,23 +235,23 @@ class Sessions:
 
     @asynccontextmanager
     async def guarded(
-        self, node: str, epoch: int, *, doing: str = "run a control statement"
+        self, node: str, ticket: Ticket, *, doing: str = "run a control statement"
     ) -> AsyncIterator[ControlConnection]:
         """A control connection outside any transaction while another one holds the fence row.
 
         For statements that refuse to run in a transaction (ALTER SYSTEM, ...): nobody can raise the epoch
         between the check and the statement. Raises `StaleEpoch` where the node has seen a newer one.
         """
-        async with self.change(node, epoch, doing=doing), self.control(node, doing=doing) as connection:
+        async with self.change(node, ticket, doing=doing), self.control(node, doing=doing) as connection:
             yield connection
 
     @asynccontextmanager
     async def change(
-        self, node: str, epoch: int, *, doing: str = "run a control statement"
+        self, node: str, ticket: Ticket, *, doing: str = "run a control statement"
     ) -> AsyncIterator[ControlConnection]:
-        """One transaction on a control connection that holds the fence row and so has `require_epoch` behind it."""
+        """One transaction on a control connection that holds the fence row and so has `require_ticket` behind it."""
         async with self.control(node, doing=doing) as connection, connection.transaction():
-            await require_epoch(connection, epoch, brief=True)
+            await require_ticket(connection, ticket, brief=True)
             yield connection
 
     def database(self, node: str) -> str:
@@ -279,14 +282,59 @@ class Sessions:
                 await kept.pop().close()
 
 
-async def require_epoch(connection: AsyncConnection[TupleRow], epoch: int, *, brief: bool = False) -> None:
-    """Lock the fence row for the rest of the transaction; raise `StaleEpoch` if it holds a newer epoch.
+_RAISE = """
+    INSERT INTO understudy.fence AS f (epoch, plan, primary_node) VALUES (%(epoch)s, %(plan)s, %(primary)s)
+    ON CONFLICT (only_row) DO UPDATE
+    SET epoch = excluded.epoch, plan = excluded.plan, primary_node = excluded.primary_node
+    WHERE f.epoch < excluded.epoch
+       OR (f.epoch = excluded.epoch AND f.plan <= excluded.plan AND f.primary_node = excluded.primary_node)
+    RETURNING set_config(
+        'idle_in_transaction_session_timeout',
+        CASE WHEN %(brief)s THEN %(limit)s ELSE current_setting('idle_in_transaction_session_timeout') END,
+        true)
+"""
 
-    ``brief``: the server ends the session when it idles in this transaction. So an agent that is stopped in
-    the middle of it holds up the next one's announcement for less than a lock may be waited for.
+
+async def require_ticket(
+    connection: AsyncConnection[TupleRow], ticket: Ticket, *, brief: bool = False
+) -> None:
+    """Raise the fence row to the ticket and keep it locked for the rest of the transaction.
+
+    Raises `StaleEpoch` where the row holds a newer epoch or plan, `EngineError` where it holds the same epoch for
+    another primary. ``brief``: the server ends the session when it idles in this transaction. So an agent that is
+    stopped in the middle of it holds up the next one's announcement for less than a lock may be waited for.
     """
-    settings = f", set_config('idle_in_transaction_session_timeout', '{_BRIEF}', true)" if brief else ""
-    cursor = await connection.execute(f"SELECT epoch{settings} FROM understudy.fence FOR UPDATE")
+    parameters = {
+        "epoch": ticket.epoch,
+        "plan": ticket.plan,
+        "primary": ticket.primary,
+        "brief": brief,
+        "limit": _BRIEF,
+    }
+    cursor = await connection.execute(_RAISE, parameters)
+    if await cursor.fetchone() is not None:
+        return
+    cursor = await connection.execute("SELECT epoch, plan, primary_node FROM understudy.fence")
     row = await cursor.fetchone()
-    if row is not None and row[0] > epoch:
-        raise StaleEpoch(f"the node has seen epoch {row[0]}, this caller has {epoch}: it was superseded")
+    epoch, plan, primary = row if row is not None else (0, 0, "")
+    if epoch == ticket.epoch and primary != ticket.primary:
+        raise EngineError(
+            f"epoch {epoch} names {primary!r} as primary here, this caller says {ticket.primary!r};"
+            " two agents with different witnesses manage this pair: stop one"
+        )
+    raise StaleEpoch(
+        f"the node has seen epoch {epoch} (plan {plan}), this caller has {ticket.epoch} ({ticket.plan}):"
+        " it was superseded"
+    )
+
+
+async def require_fenced(connection: AsyncConnection[TupleRow], node: str, doing: str) -> None:
+    """Raise `EngineError` unless the database is read-only for new sessions: nothing that accepts writes is ever
+    emptied, and no sequence of it is ever set."""
+    cursor = await connection.execute(
+        "SELECT FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase"
+        " WHERE d.datname = current_database() AND s.setrole = 0"
+        " AND 'default_transaction_read_only=on' = ANY (s.setconfig)"
+    )
+    if await cursor.fetchone() is None:
+        raise EngineError(f"{node}: not fenced, so this is refused: {doing}; fence it first")

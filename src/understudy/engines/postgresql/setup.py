@@ -24,7 +24,7 @@ from understudy.engines.postgresql.schema import (
 )
 from understudy.engines.postgresql.sessions import ControlConnection, Sessions
 from understudy.errors import EngineError
-from understudy.model import Link
+from understudy.model import Link, Ticket
 
 _FIRST_EPOCH = 1
 
@@ -35,6 +35,7 @@ class _Found:
     and its initial copies are done."""
 
     epoch: int
+    plan: int
     primary: str
     identity: str
     subscriptions: tuple[str, ...]
@@ -50,11 +51,12 @@ async def setup(sessions: Sessions, progress: Callable[[str], None]) -> Mapping[
     await _refuse_errors(sessions)
     cluster = sessions.cluster
     found = {node.name: await _look(sessions, node.name) for node in cluster.nodes}
-    newest = max(found.values(), key=lambda f: f.epoch)
+    newest = max(found.values(), key=lambda f: (f.epoch, f.plan))
     primary = newest.primary or cluster.preferred.name
     standby = next(node.name for node in cluster.nodes if node.name != primary)
-    epoch = max(newest.epoch, _FIRST_EPOCH)
-    first = epoch == _FIRST_EPOCH and not found[primary].subscriptions and not found[standby].ready
+    # As of what was just seen: an agent that begins something meanwhile is not disturbed, setup is refused.
+    ticket = Ticket(max(newest.epoch, _FIRST_EPOCH), newest.plan, primary)
+    first = ticket.epoch == _FIRST_EPOCH and not found[primary].subscriptions and not found[standby].ready
     if first:
         link = await _first_time(sessions, primary, standby, found, progress)
     elif not found[standby].subscriptions:
@@ -64,9 +66,9 @@ async def setup(sessions: Sessions, progress: Callable[[str], None]) -> Mapping[
         )
     else:
         link = Link(name=found[standby].subscriptions[-1], publisher=primary, subscriber=standby)
-        await _refresh(sessions, link, epoch, progress)
+        await _refresh(sessions, link, ticket, progress)
     spare = found[standby].spare or slot_name(cluster.name, 2)
-    await slots.create_slot(sessions, standby, spare, epoch)
+    await slots.create_slot(sessions, standby, spare, ticket)
     progress(f"{primary} is primary, {standby} follows")
     identities = {f"identity:{name}": node.identity for name, node in found.items()}
     return {"link": link.name, "spare_slot": spare, "primary": primary, **identities}
@@ -85,7 +87,7 @@ async def _look(sessions: Sessions, node: str) -> _Found:
     async with sessions.control(node, doing="make the objects of Understudy") as connection:
         async with connection.transaction():
             await connection.execute(statement("objects"))
-        row = await _row(connection, "SELECT epoch, primary_node FROM understudy.fence")
+        row = await _row(connection, "SELECT epoch, plan, primary_node FROM understudy.fence")
         identity = await _row(connection, "SELECT system_identifier::text FROM pg_control_system()")
         timeline = await _row(
             connection,
@@ -106,7 +108,8 @@ async def _look(sessions: Sessions, node: str) -> _Found:
         )
     return _Found(
         epoch=row[0] if row else 0,
-        primary=str(row[1]) if row else "",
+        plan=row[1] if row else 0,
+        primary=str(row[2]) if row else "",
         identity=f"{identity[0]}/{timeline[0]}" if identity and timeline else "",
         subscriptions=tuple(name for name, _ in subscriptions),
         ready=bool(subscriptions) and all(ready for _, ready in subscriptions),
@@ -140,15 +143,17 @@ async def _first_time(
     begun = name in found[standby].subscriptions or await _slot_exists(sessions, primary, name)
     if not begun:
         await _refuse_rows(sessions, primary, standby)
-    await fencing.fence(sessions, standby, _FIRST_EPOCH)
+    await fencing.fence(sessions, standby, Ticket(_FIRST_EPOCH, 0, primary))
     progress(f"{standby} is read-only")
     await _same_schema(sessions, primary, standby, progress)
     for node in (standby, primary):
         await _publish(sessions, node)
     if not await _copying(sessions, link):
         progress("copying starts")
-        await slots.full_copy(sessions, link, _FIRST_EPOCH)
-    await links.catch_up(sessions, link, _FIRST_EPOCH, report=lambda now: progress(_told(now)))
+        await slots.full_copy(sessions, link, Ticket(_FIRST_EPOCH, 0, primary))
+    await links.catch_up(
+        sessions, link, Ticket(_FIRST_EPOCH, 0, primary), report=lambda now: progress(_told(now))
+    )
     return link
 
 
@@ -227,7 +232,7 @@ async def _copying(sessions: Sessions, link: Link) -> bool:
     return bool(row and row[0]) and await _slot_exists(sessions, link.publisher, link.name)
 
 
-async def _refresh(sessions: Sessions, link: Link, epoch: int, progress: Callable[[str], None]) -> None:
+async def _refresh(sessions: Sessions, link: Link, ticket: Ticket, progress: Callable[[str], None]) -> None:
     """Add tables that came since to a pair that is in use. Roles, fences and slots stay as they are."""
     await _same_schema(sessions, link.publisher, link.subscriber, progress)
     for node in (link.subscriber, link.publisher):
@@ -247,8 +252,8 @@ async def _refresh(sessions: Sessions, link: Link, epoch: int, progress: Callabl
     if not new:
         return
     progress("new tables: " + ", ".join(new))
-    async with sessions.guarded(link.subscriber, epoch, doing="refresh the subscription") as connection:
+    async with sessions.guarded(link.subscriber, ticket, doing="refresh the subscription") as connection:
         await connection.execute(
             sql.SQL("ALTER SUBSCRIPTION {} REFRESH PUBLICATION").format(sql.Identifier(link.name))
         )
-    await links.catch_up(sessions, link, epoch, report=lambda now: progress(_told(now)))
+    await links.catch_up(sessions, link, ticket, report=lambda now: progress(_told(now)))

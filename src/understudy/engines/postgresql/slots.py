@@ -7,19 +7,19 @@ from psycopg import sql
 
 from understudy.engines.postgresql import links
 from understudy.engines.postgresql.schema import link_prefix, publication
-from understudy.engines.postgresql.sessions import ControlConnection, Sessions, require_epoch
+from understudy.engines.postgresql.sessions import ControlConnection, Sessions, require_fenced, require_ticket
 from understudy.errors import EngineError
-from understudy.model import Link
+from understudy.model import Link, Ticket
 
 
-async def create_slot(sessions: Sessions, node: str, name: str, epoch: int) -> None:
+async def create_slot(sessions: Sessions, node: str, name: str, ticket: Ticket) -> None:
     """Make sure the logical slot exists; one that has lost its WAL is made again. See `Engine.create_slot`.
 
     Raises `EngineError` naming the open transactions it waits for (those of every database of the server).
     """
     async with sessions.control(node, doing=f"create slot {name}") as connection:
         async with connection.transaction():
-            await require_epoch(connection, epoch, brief=True)
+            await require_ticket(connection, ticket, brief=True)
         cursor = await connection.execute(
             "SELECT wal_status FROM pg_replication_slots WHERE slot_name = %s AND plugin = 'pgoutput'"
             " AND database = current_database()",
@@ -76,31 +76,24 @@ async def advance_slot(sessions: Sessions, node: str, name: str) -> None:
             return  # a follower came in between: it moves the slot from now on
 
 
-async def full_copy(sessions: Sessions, link: Link, epoch: int) -> None:
+async def full_copy(sessions: Sessions, link: Link, ticket: Ticket) -> None:
     """Empty the subscriber's tables and start copying everything from the publisher. See `Engine.full_copy`.
 
     Raises `EngineError` where the subscriber is not fenced: nothing that accepts writes is ever emptied.
     """
-    await links.drop_subscription(sessions, link.subscriber, link.name, epoch)
-    await links.drop_slot(sessions, link.publisher, link.name, epoch)
-    await create_slot(sessions, link.publisher, link.name, epoch)
-    await _empty(sessions, link.subscriber, epoch)
-    await links.follow(sessions, link, epoch, copy_data=True)
+    await links.drop_subscription(sessions, link.subscriber, link.name, ticket)
+    await links.drop_slot(sessions, link.publisher, link.name, ticket)
+    await create_slot(sessions, link.publisher, link.name, ticket)
+    await _empty(sessions, link.subscriber, ticket)
+    await links.follow(sessions, link, ticket, copy_data=True)
 
 
-async def _empty(sessions: Sessions, node: str, epoch: int) -> None:
+async def _empty(sessions: Sessions, node: str, ticket: Ticket) -> None:
     """Truncate every replicated table of a fenced node, and let its spare slots forget that."""
     async with sessions.control(node, doing="empty it before a copy") as connection:
         async with connection.transaction():
-            await require_epoch(connection, epoch, brief=True)
-            cursor = await connection.execute(
-                "SELECT EXISTS (SELECT FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase"
-                " WHERE d.datname = current_database() AND s.setrole = 0"
-                " AND 'default_transaction_read_only=on' = ANY (s.setconfig))"
-            )
-            row = await cursor.fetchone()
-            if row is None or not row[0]:
-                raise EngineError(f"{node}: not fenced, so it is not emptied; fence it first")
+            await require_ticket(connection, ticket, brief=True)
+            await require_fenced(connection, node, "empty its tables")
             cursor = await connection.execute(
                 "SELECT schemaname, tablename FROM pg_publication_tables WHERE pubname = %s ORDER BY 1, 2",
                 (publication(sessions.cluster.name),),

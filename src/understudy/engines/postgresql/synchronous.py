@@ -8,18 +8,18 @@ from understudy.engines.postgresql.fencing import set_sync_names
 from understudy.engines.postgresql.schema import statement
 from understudy.engines.postgresql.sessions import ControlConnection, Sessions
 from understudy.errors import EngineError
-from understudy.model import Link
+from understudy.model import Link, Ticket
 
 _LOOKS_APART = 0.005
 
 
-async def require_sync(sessions: Sessions, link: Link, epoch: int) -> None:
+async def require_sync(sessions: Sessions, link: Link, ticket: Ticket) -> None:
     """Make the publisher wait for the subscriber on every commit. See `Engine.require_sync`.
 
     When this returns, commits have been seen to wait, and the last of them came after all earlier ones: the
     subscriber has those too. Raises `EngineError` where the subscriber does not become synchronous in time.
     """
-    await set_sync_names(sessions, link.publisher, '"' + link.name.replace('"', '""') + '"', epoch)
+    await set_sync_names(sessions, link.publisher, '"' + link.name.replace('"', '""') + '"', ticket)
     doing = f"wait until {link.name} is synchronous"
     policy = sessions.cluster.policy
     async with sessions.control(link.publisher, doing=doing) as connection:
@@ -33,9 +33,9 @@ async def require_sync(sessions: Sessions, link: Link, epoch: int) -> None:
             await asyncio.sleep(_LOOKS_APART)
 
 
-async def relax_sync(sessions: Sessions, node: str, epoch: int) -> None:
+async def relax_sync(sessions: Sessions, node: str, ticket: Ticket) -> None:
     """Make a node stop waiting for a synchronous standby, also commits that wait now."""
-    await set_sync_names(sessions, node, "", epoch)
+    await set_sync_names(sessions, node, "", ticket)
 
 
 async def _is_sync(connection: ControlConnection, name: str) -> bool:

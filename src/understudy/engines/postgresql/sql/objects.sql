@@ -5,6 +5,7 @@ CREATE SCHEMA IF NOT EXISTS understudy;
 CREATE TABLE IF NOT EXISTS understudy.fence (
     only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
     epoch bigint NOT NULL,
+    plan bigint NOT NULL DEFAULT 0,
     primary_node text NOT NULL
 );
 

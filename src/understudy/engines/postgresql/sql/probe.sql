@@ -2,11 +2,12 @@
 -- {number} is the heartbeat this probe has just written, or NULL.
 SELECT
     f.epoch,
+    f.plan,
     f.primary_node,
     EXISTS (SELECT FROM pg_db_role_setting s
             WHERE s.setdatabase = d.oid AND s.setrole = 0
               AND 'default_transaction_read_only=on' = ANY (s.setconfig)) AS fenced,
-    CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END
+    CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END
         - '0/0'::pg_lsn AS wal,
     -- The control file knows a new timeline only after the next checkpoint, the name of a WAL file at once.
     (SELECT system_identifier FROM pg_control_system()) || '/' || CASE
