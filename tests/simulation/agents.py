@@ -47,11 +47,10 @@ class Agent:
         while True:
             worked = False
             try:
-                # In this order: what is seen is then never older than the state it is judged with, and a state
-                # that changed meanwhile refuses the write. A plan under way goes on without looking anew.
+                # A look may well be older than the state it is judged with: `View.changed_at` tells.
                 state = yield from self._witness(self._read)
                 yield from self._keep_lease(state)
-                if state.plan is None or self.kernel.now - looked >= interval:
+                if self.kernel.now - looked >= interval:
                     looked = self.kernel.now
                     yield from self._look(state)
                 if self.acting:

@@ -11,7 +11,7 @@ from tests.simulation.nodes import Node, Txn
 
 from understudy.decide import invariants
 from understudy.lease import Phase
-from understudy.model import ClusterState, Rpo
+from understudy.model import ClusterState, Role, Rpo, Step
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -79,8 +79,16 @@ class Checks:
             )
 
     def applied(self, node: Node, publisher: Node, txn: int) -> None:
-        if txn and node.name == self.world.witness.state.primary and not self.world.witness_restored:
+        """A subscriber applied a client's transaction."""
+        state = self.world.witness.state
+        if not txn or self.world.witness_restored:
+            return
+        if node.name == state.primary:
             raise Broken("rescue", f"{publisher.name} pushed its tail ({txn}) into the primary {node.name}")
+        plan, record = state.plan, state.record(node.name)
+        lost_role = record.role is Role.DETACHED and record.rescue_point is not None and state.link is None
+        if lost_role and (plan is None or Step.RESCUE not in plan.done):
+            raise Broken("rescue", f"{node.name} streams ({txn}) before what only it has was rescued")
 
     def ended(self, host: Host, txn: Txn, outcome: str) -> None:
         self.counts[outcome] += 1

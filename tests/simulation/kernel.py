@@ -10,6 +10,8 @@ import random
 from collections.abc import Callable, Generator
 from typing import Any
 
+EVENTS = 12_000  # a usual run has 1,500
+
 Sleeper = Generator[float, None, Any]
 
 
@@ -81,6 +83,11 @@ class Kernel:
         while heap and heap[0][0] <= end:
             self.now, _, what = pop(heap)
             self.events += 1
+            if self.events > EVENTS:
+                raise Broken(
+                    "comes to rest",
+                    f"{EVENTS} events in {self.now:.0f} s: something is begun again and again",
+                )
             if not isinstance(what, Process):
                 what()
                 continue

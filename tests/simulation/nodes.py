@@ -282,8 +282,7 @@ class Node:
         subscription = self.disk.subscriptions.get(name)
         if subscription is not None:
             subscription.enabled = True
-        if self.world.rules.resume_relaxes:
-            self.disk.sync = ""
+        self.disk.sync = ""  # a switchover that was rolled back may have told it to wait
         self.world.replicate_soon()
 
     def relax(self) -> None:

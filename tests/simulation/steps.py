@@ -134,9 +134,6 @@ def follow(do: Doing, step: Step) -> Sleeper:
 
 
 def _follow(do: Doing, link: Link) -> Sleeper:
-    if not do.world.rules.slot_before_promote:
-        yield from do.on(link.publisher, lambda node: node.create_slot(link.name))
-
     def reserved(node: Any) -> bool:
         slot = node.disk.slots.get(link.name)
         return slot is not None and slot.usable
@@ -193,6 +190,8 @@ def open_slot(do: Doing, step: Step) -> Sleeper:
                 yield from do.on(link.publisher, lambda node, link=link: node.drop(link.name))
     if step is Step.OPEN_REVERSE_SLOT and not do.world.rules.slot_before_promote:
         yield from do.on(do.plan.target, lambda node: node.drop(name))
+        late = do.world.nodes[do.plan.target]
+        do.kernel.at(do.kernel.now + 1.0, lambda: late.create_slot(name))
         return
     yield from do.on(do.plan.target, lambda node: node.create_slot(name))
 

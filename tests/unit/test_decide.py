@@ -77,6 +77,7 @@ STATE = ClusterState(
     spare_slot="u1s",
     in_sync=True,
 )
+WAITING = replace(PRIMARY, slots={"u1s": replace(SLOT, active=False)})
 DETACHED = replace(
     STATE,
     link=None,
@@ -433,12 +434,15 @@ CASES = [
         oak=replace(PRIMARY, streaming={}),
     ),
     # --- repairs
-    Case("a detached node returns", "returned", "rescue", state=DETACHED, begins=PlanKind.REJOIN),
+    Case(
+        "a detached node returns", "returned", "rescue", state=DETACHED, oak=WAITING, begins=PlanKind.REJOIN
+    ),
     Case("not before the primary answers", "steady", state=DETACHED, oak=down("oak", 1)),
     Case(
         "another server",
         "needs_copy",
         "another server",
+        oak=WAITING,
         state=DETACHED,
         elm=replace(STANDBY, identity="5/1"),
         begins=PlanKind.RECOPY,
@@ -447,6 +451,7 @@ CASES = [
         "no slot waits",
         "needs_copy",
         "no replication slot",
+        oak=WAITING,
         state=replace(DETACHED, reverse=None),
         begins=PlanKind.RECOPY,
     ),
@@ -454,6 +459,7 @@ CASES = [
         "no rescue point",
         "needs_copy",
         "unknown",
+        oak=WAITING,
         state=DETACHED.with_record("elm", rescue_point=None),
         begins=PlanKind.RECOPY,
     ),
@@ -461,6 +467,7 @@ CASES = [
         "it went back in time",
         "needs_copy",
         "back in time",
+        oak=WAITING,
         state=DETACHED,
         elm=replace(STANDBY, wal=400),
         begins=PlanKind.RECOPY,
@@ -469,6 +476,7 @@ CASES = [
         "a rewind was impossible",
         "needs_copy",
         "TRUNCATE",
+        oak=WAITING,
         state=DETACHED.with_record("elm", needs_copy="TRUNCATE"),
         begins=PlanKind.RECOPY,
     ),
@@ -492,7 +500,7 @@ CASES = [
     ),
     Case(
         "its node is down",
-        "repair_interrupted",
+        "wait",
         state=plan(PlanKind.REJOIN, "elm", Step.FENCE, state=DETACHED),
         elm=down("elm"),
     ),
@@ -542,6 +550,57 @@ CASES = [
         begins=PlanKind.TIDY,
     ),
     Case("no spare slot left", "tidy", "no spare slot", elm=replace(STANDBY, slots={}), begins=PlanKind.TIDY),
+    Case(
+        "the primary knows less than the witness",
+        "primary_down",
+        "it has seen epoch 1",
+        state=replace(STATE, epoch=2),
+        elm=replace(STANDBY, epoch=2),
+        begins=F,
+    ),
+    Case(
+        "the primary had been seen further on",
+        "primary_down",
+        "went back in time",
+        oak=NodeView(name="oak", highest_wal=101, probe=PRIMARY),
+        begins=F,
+    ),
+    Case(
+        "the standby had been seen further on",
+        "link_lost",
+        "went back in time",
+        elm=NodeView(name="elm", highest_wal=901, probe=STANDBY),
+        begins=PlanKind.RECOPY,
+    ),
+    Case(
+        "refused: the standby had been seen further on",
+        "failover_refused",
+        "went back in time",
+        oak=down("oak"),
+        elm=NodeView(name="elm", highest_wal=901, probe=STANDBY),
+    ),
+    Case(
+        "a standby that cannot be caught up",
+        "link_lost",
+        "duplicate key",
+        state=STATE.with_record("elm", needs_copy="duplicate key"),
+        begins=PlanKind.RECOPY,
+    ),
+    Case(
+        "a standby that missed the epoch",
+        "tidy",
+        "has not seen epoch 2",
+        state=replace(STATE, epoch=2),
+        oak=replace(PRIMARY, epoch=2),
+        begins=PlanKind.TIDY,
+    ),
+    Case(
+        "a standby that stopped applying",
+        "tidy",
+        "stopped applying",
+        elm=replace(STANDBY, subscriptions={"u1": replace(SUBSCRIPTION, enabled=False)}),
+        begins=PlanKind.TIDY,
+    ),
     # --- home
     Case("time to go home", "failback", "preferred", **_away(view={"healthy_since": NOW - 61}), begins=S),
     Case("too early", "steady", **_away(view={"healthy_since": NOW - 59})),
@@ -596,7 +655,7 @@ def test_every_rule_has_a_line() -> None:
     assert len(_RULES) == 11, "a new rule needs lines in this table"
     assert names >= {
         "witness_behind", "continue", "target_lost", "wait", "escalate", "primary_down", "failover_refused",
-        "sync_unset", "sync_lost", "request_refused", "request", "repair_interrupted", "returned", "copy_limit",
+        "sync_unset", "sync_lost", "request_refused", "request", "returned", "copy_limit",
         "needs_copy", "link_lost", "tidy", "sync_possible", "failback_capped", "failback", "steady",
     }  # fmt: skip
 
