@@ -53,8 +53,10 @@ class World:
             stop.set()
             if abruptly:
                 task.cancel()
-            await asyncio.gather(task, return_exceptions=abruptly)
+            await asyncio.wait({task})
             await engine.close()
+            if not task.cancelled():
+                task.result()
 
     async def until(self, holds: Callable[[ClusterState], bool], what: str) -> ClusterState:
         """Wait until the witness says so; the events of the story are the error when it does not."""
@@ -62,7 +64,7 @@ class World:
             async with asyncio.timeout(PATIENCE):
                 while not holds(state := self.state()):
                     for task, _, _ in self.running:
-                        if task.done():
+                        if task.done() and not task.cancelled():
                             task.result()
                     await asyncio.sleep(0.01)
         except TimeoutError:

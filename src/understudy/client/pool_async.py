@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import psycopg
 from psycopg.pq import TransactionStatus
+from psycopg.rows import tuple_row
 from psycopg_pool import PoolClosed, PoolTimeout
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
@@ -26,7 +27,12 @@ from understudy.lease import Lease, Phase, boot_now
 from understudy.model import Cluster
 
 T = TypeVar("T")
-_CLAIM = "INSERT INTO understudy.commit_token (token) VALUES (%s) ON CONFLICT DO NOTHING"
+# A token that is found is written again: after a crash of the primary it may be visible although the synchronous
+# standby never had it, and only a write of our own waits for the standby before anything is reported as committed.
+_CLAIM = (
+    "INSERT INTO understudy.commit_token AS t (token) VALUES (%s) "
+    "ON CONFLICT (token) DO UPDATE SET at = excluded.at RETURNING t.xmax = 0"
+)
 _IDLE = TransactionStatus.IDLE
 _PAUSE = 0.05  # seconds between two attempts on a server that is not ready for its role
 _SHORTEST = 0.001
@@ -206,7 +212,8 @@ class AsyncPool:
             if token is not None:
                 conn.token = token
                 # Waits for an old session that still holds this token: its fate is known afterwards.
-                if (await conn.execute(_CLAIM, (token,))).rowcount == 0 and results:
+                claim = await conn.cursor(row_factory=tuple_row).execute(_CLAIM, (token,))
+                if await claim.fetchone() == (False,) and results:
                     return results[-1]
             results.append(await work(conn))
         return results[-1]

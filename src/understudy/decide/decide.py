@@ -101,7 +101,7 @@ def _primary_trouble(state: ClusterState, view: View, policy: Policy) -> str:
 
 def _rewound(state: ClusterState, view: View, probe: Probe) -> str:
     """A primary that knows less than it did, or less than the standby has, was restored from the past."""
-    settled = state.plan is None or state.plan.kind not in CHANGES
+    settled = (state.plan is None or state.plan.kind not in CHANGES) and probe.at >= view.changed_at
     if settled and probe.epoch < state.epoch:
         return (
             f"primary {state.primary} went back in time: it has seen epoch {probe.epoch}, "

@@ -42,4 +42,4 @@ CREATE TABLE IF NOT EXISTS understudy.rewound (
 -- What the client library needs, whatever role the application uses.
 GRANT USAGE ON SCHEMA understudy TO PUBLIC;
 GRANT SELECT ON understudy.fence, understudy.heartbeat TO PUBLIC;
-GRANT SELECT, INSERT ON understudy.commit_token TO PUBLIC;
+GRANT SELECT, INSERT, UPDATE (at) ON understudy.commit_token TO PUBLIC;
