@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import multiprocessing
 import os
 import signal
@@ -104,6 +105,9 @@ class Plain:
 def write(orders: Orders, stop: Event) -> None:
     """The life of one writer process. Ends when told to, or when its parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which stops us in order
+    logging.getLogger("psycopg.pool").setLevel(
+        logging.CRITICAL
+    )  # a pool that cannot connect is what we came for
     parent = os.getppid()
     ledger = Ledger(orders.ledger)
     target: ThroughUnderstudy | Plain = Plain(orders) if orders.plain_dsn else ThroughUnderstudy(orders)
