@@ -27,7 +27,7 @@ class Checks:
         self.rescued: set[int] = set()
         self.excused: set[int] = set()  # lost by what nobody promises to survive (see simulation.md)
         self.accepted_loss = False
-        self.newest_commit = 0
+        self.newest_commit: Counter[str] = Counter()  # by node: the highest epoch of a client's commit
         self.last_ack = 0.0
         self.counts: Counter[str] = Counter()
 
@@ -60,11 +60,11 @@ class Checks:
                 )
 
     def committed(self, node: Node, txn: Txn) -> int:
-        """Returns the newest epoch anybody had committed under when this one did."""
-        self.newest_commit = max(self.newest_commit, txn.epoch)
+        """Returns the newest epoch anybody had committed under *elsewhere* when this one did."""
+        self.newest_commit[node.name] = max(self.newest_commit[node.name], txn.epoch)
         if node.from_past:
             self.excused.add(txn.id)
-        return self.newest_commit
+        return max((epoch for name, epoch in self.newest_commit.items() if name != node.name), default=0)
 
     def acked_by(self, node: Node, txn: Txn) -> None:
         """A server acknowledged: while the witness says in-sync, the standby must have it, whoever listens."""
@@ -96,7 +96,7 @@ class Checks:
             return
         if txn.overtaken > txn.epoch:
             raise Broken(
-                "one writer", f"{txn.node} acknowledged at {txn.epoch} after a commit at {txn.overtaken}"
+                "one writer", f"{txn.node} acknowledged at {txn.epoch} after a commit elsewhere at {txn.overtaken}"
             )
         self.last_ack = self.world.kernel.now
         if txn.token:

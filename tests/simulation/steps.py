@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from tests.simulation.kernel import Sleeper
+from tests.simulation.nodes import SEQUENCE_MARGIN
 
 from understudy.decide.plans import CHANGES, StepOutcome, spare_name
 from understudy.errors import EngineError, NeedsCopy, Unreachable
@@ -157,12 +158,20 @@ def wait_replay(do: Doing, step: Step) -> Sleeper:
 
 def copy_sequences(do: Doing, step: Step) -> Sleeper:
     value = yield from do.ask(do.plan.source, lambda node: node.disk.sequence)
-    yield from do.on(do.plan.target, lambda node: setattr(node.disk, "sequence", value))
+
+    def set_(node: Any) -> None:
+        # A repeated call of the same plan may come after PROMOTE: what is handed out already must stay handed out.
+        if node.disk.read_only or not do.world.rules.promoted_left_alone:
+            node.disk.sequence = value
+
+    yield from do.on(do.plan.target, set_)
 
 
 def raise_sequences(do: Doing, step: Step) -> Sleeper:
     def raise_(node: Any) -> None:
-        node.disk.sequence = max(node.disk.sequence, node.disk.data.get("seq", 0) + 1000)
+        # The sample may be older than the former primary's own promotion: what arrived counts too.
+        arrived = max((key for key in node.disk.data if type(key) is int), default=0)
+        node.disk.sequence = max(node.disk.sequence, node.disk.data.get("seq", 0), arrived) + SEQUENCE_MARGIN
 
     yield from do.on(do.plan.target, raise_)
 

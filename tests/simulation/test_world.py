@@ -61,7 +61,7 @@ def test_every_rule_of_the_decision_is_reached(sweep: dict[str, object]) -> None
     expected = {
         "witness_behind", "continue", "target_lost", "wait", "escalate", "primary_down", "failover_refused",
         "sync_lost", "request_refused", "request", "returned", "needs_copy", "link_lost",
-        "tidy", "sync_possible", "failback", "failback_capped", "steady", "step_failed", "try_again",
+        "tidy", "sync_possible", "failback", "steady", "step_failed", "try_again",
     }  # fmt: skip
     assert not expected - sweep["rules"]
 

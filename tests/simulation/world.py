@@ -46,6 +46,7 @@ class Rules:
     fence_raises_row: bool = True
     advance_guarded: bool = True
     zombies_dropped: bool = True
+    promoted_left_alone: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
