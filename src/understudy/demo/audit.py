@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -136,7 +137,7 @@ def longest_gap_ms(entries: Iterable[Entry], start: int, end: int) -> float:
     before = [t for t in acks if t <= start][-1:]
     after = [t for t in acks if t >= end][:1]
     points = [*(before or [start]), *(t for t in acks if start < t < end), *(after or [end])]
-    return max((later - earlier) / 1e6 for earlier, later in zip(points, points[1:], strict=False))
+    return max((later - earlier) / 1e6 for earlier, later in itertools.pairwise(points))
 
 
 def between(entries: Iterable[Entry], start: int, end: int) -> list[Entry]:

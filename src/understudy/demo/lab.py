@@ -280,7 +280,7 @@ class Lab:
             answer = self.state.answer
             return answer if answer.startswith(order) else ""
 
-        self._request(Request(id=order, kind=RequestKind.SWITCHOVER, target=target))
+        self.order(Request(id=order, kind=RequestKind.SWITCHOVER, target=target))
         self.await_true(lambda: bool(answered()), timeout, f"an answer to the switchover to {target}")
         if "refused" in answered():
             raise LabError(f"the switchover was refused: {answered()}")
@@ -288,7 +288,8 @@ class Lab:
             lambda s: s.primary == target and s.request is None, timeout, f"a switchover to {target}"
         )
 
-    def _request(self, request: Request) -> None:
+    def order(self, request: Request) -> None:
+        """Leave a person's order in the state and ring the agent."""
         for _ in range(20):
             state = self.state
             with contextlib.suppress(StaleVersion):
