@@ -234,7 +234,7 @@ class Agent:
             except StaleVersion:
                 state = yield from self._witness(lambda: self.world.witness.state)
                 now = state.plan
-                if now is None or (now.kind, now.epoch, now.done) != (plan.kind, plan.epoch, plan.done):
+                if now is None or (now.number, now.done) != (plan.number, plan.done):
                     return
                 continue
             self.kernel.say(self.name, f"{plan.kind}: {step} done {outcome.note}")

@@ -25,6 +25,7 @@ class Checks:
         self.acked: dict[int, Txn] = {}
         self.tokens: set[int] = set()  # exactly-once transactions that were acknowledged
         self.rescued: set[int] = set()
+        self.token_of: dict[int, int] = {}
         self.excused: set[int] = set()  # lost by what nobody promises to survive (see simulation.md)
         self.accepted_loss = False
         self.newest_commit: Counter[str] = Counter()  # by node: the highest epoch of a client's commit
@@ -61,6 +62,7 @@ class Checks:
 
     def committed(self, node: Node, txn: Txn) -> int:
         """Returns the newest epoch anybody had committed under *elsewhere* when this one did."""
+        self.token_of[txn.id] = txn.token
         self.newest_commit[node.name] = max(self.newest_commit[node.name], txn.epoch)
         if node.from_past:
             self.excused.add(txn.id)
@@ -96,7 +98,8 @@ class Checks:
             return
         if txn.overtaken > txn.epoch:
             raise Broken(
-                "one writer", f"{txn.node} acknowledged at {txn.epoch} after a commit elsewhere at {txn.overtaken}"
+                "one writer",
+                f"{txn.node} acknowledged at {txn.epoch} after a commit elsewhere at {txn.overtaken}",
             )
         self.last_ack = self.world.kernel.now
         if txn.token:
@@ -142,10 +145,14 @@ class Checks:
             if not self.accepted_loss:
                 raise Broken("rpo zero", f"acknowledged but not on {primary}: {sorted(missing)}")
             return
-        for node in world.nodes.values():
-            if node.name != primary:
-                missing -= self.present(node.name)[0]
-        missing -= self.rescued
+        # An exactly-once transaction is safe where its token is, whichever attempt brought it there.
+        other = next(node.name for node in world.nodes.values() if node.name != primary)
+        rows, tokens = self.present(other)
+        kept = rows | self.rescued
+        kept_tokens = {self.token_of.get(txn, 0) for txn in self.rescued} | set(tokens)
+        missing = {
+            txn for txn in missing if txn not in kept and (self.acked[txn].token or -1) not in kept_tokens
+        }
         if missing:
             raise Broken(
                 "rpo bounded", f"acknowledged, not on {primary}, in no tail, not rescued: {sorted(missing)}"

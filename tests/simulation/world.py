@@ -354,8 +354,8 @@ class World:
         self.checks.nothing_lost(primary if self.witness_restored else self.witness.state.primary)
 
     def _may_stand_still(self) -> bool:
-        """A person has been asked, by design: the witness is older than the databases."""
-        return self.witness_restored
+        """A person has been asked, by design: the witness is older than the databases, or copying failed twice."""
+        return self.witness_restored or "copy_limit" in self.rules_seen
 
     def _missing(self, state: ClusterState) -> str:
         """What is not yet as it should be in the end."""
