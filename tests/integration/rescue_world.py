@@ -21,8 +21,7 @@ from understudy.engines.postgresql.rescue import rescue
 from understudy.engines.postgresql.rewind import rewind
 from understudy.engines.postgresql.schema import statement
 from understudy.engines.postgresql.sessions import Sessions
-from understudy.errors import EngineError
-from understudy.model import Cluster, Link, Node, Policy
+from understudy.model import Cluster, Link, Node, Policy, Ticket
 
 SCHEMA = """
 CREATE TYPE mood AS ENUM ('calm', 'cross');
@@ -39,6 +38,7 @@ CREATE TABLE uniq (id int PRIMARY KEY, u int UNIQUE);
 """
 TABLES = ("t", "pairs", "whole", '"Odd ""name"', "keyless", "uniq")
 OURS = ("heartbeat", "marker", "sequence_sample", "commit_token")
+TICKET = Ticket(1, 0, "oak")
 _numbers = itertools.count(1)
 
 
@@ -79,7 +79,9 @@ class World:
         """Contents as text, sorted; by default everything that is replicated, but for the heartbeat's kin."""
         with self.root(node) as connection:
             names = tables or (*TABLES, "understudy.commit_token")
-            return {n: sorted(connection.execute(f"SELECT x::text FROM {n} AS x").fetchall()) for n in names}
+            # No column may have the name of the alias, or it alone would be compared.
+            query = "SELECT whole_row::text FROM {} AS whole_row"
+            return {n: sorted(connection.execute(query.format(n)).fetchall()) for n in names}
 
     @contextlib.asynccontextmanager
     async def sessions(self) -> AsyncIterator[Sessions]:
@@ -93,7 +95,7 @@ class World:
         self.oak.start()
         for link in (self.link, self.reverse):
             if link.name:
-                await links.drop_link(sessions, link, 1)
+                await links.drop_link(sessions, link, TICKET)
         for node in ("oak", "elm"):
             with self.root(node) as connection:
                 connection.execute("SET session_replication_role = replica")
@@ -105,16 +107,12 @@ class World:
         number = next(_numbers)
         self.link = Link(name=f"understudy_farm_{number}", publisher="oak", subscriber="elm")
         self.reverse = Link(name=f"understudy_farm_{number}r", publisher="elm", subscriber="oak")
-        await slots.create_slot(sessions, "oak", self.link.name, 1)
-        await slots.create_slot(sessions, "elm", self.reverse.name, 1)
-        await links.follow(sessions, self.link, 1)
+        await slots.create_slot(sessions, "oak", self.link.name, TICKET)
+        await slots.create_slot(sessions, "elm", self.reverse.name, TICKET)
+        await links.follow(sessions, self.link, TICKET)
 
     async def stop_apply(self, sessions: Sessions) -> int:
-        """`links.stop_apply`, tried again as an agent does: the worker may be disabling itself just now."""
-        for _ in range(5):
-            with contextlib.suppress(EngineError):
-                return await links.stop_apply(sessions, self.link, 1)
-        return await links.stop_apply(sessions, self.link, 1)
+        return await links.stop_apply(sessions, self.link, TICKET)
 
     async def applied(self, sessions: Sessions, link: Link) -> None:
         """Wait until the subscriber of a link has all that its publisher committed."""
@@ -127,15 +125,15 @@ class World:
                 await asyncio.sleep(0.005)
 
     async def rescue(self, sessions: Sessions, after: int, folder: Path) -> RescueReport:
-        return await rescue(sessions, self.cluster, self.link, after, folder, 1)
+        return await rescue(sessions, self.cluster, self.link, after, folder, TICKET)
 
     async def rewind(self, sessions: Sessions, after: int) -> int:
-        return await rewind(sessions, self.cluster, self.link, self.reverse, after, 1)
+        return await rewind(sessions, self.cluster, self.link, self.reverse, after, TICKET)
 
     async def come_home(self, sessions: Sessions) -> None:
         """After a rewind: oak follows elm and has everything of it."""
-        await links.drop_link(sessions, self.link, 1)
-        await links.follow(sessions, self.reverse, 1)
+        await links.drop_link(sessions, self.link, TICKET)
+        await links.follow(sessions, self.reverse, TICKET)
         await self.applied(sessions, self.reverse)
 
 

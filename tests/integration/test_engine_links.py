@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
-from tests.integration.conftest import Pair, until
+import asyncio
+import itertools
 
-from understudy.engines.postgresql import PostgreSQLEngine
+import pytest
+from tests.integration.conftest import WRITABLE, Pair, at, until
+
+from understudy.engines.postgresql import PostgreSQLEngine, links
 from understudy.errors import EngineError, NeedsCopy, Unreachable
 
 
@@ -21,14 +24,14 @@ async def test_trap_1_a_zombie_that_consumes_the_slot_is_named(pair: Pair, engin
         active = "SELECT 1 FROM pg_replication_slots WHERE slot_name = %s AND active"
         await until(lambda: pair.sql("b", active, reverse.name))
         with pytest.raises(EngineError, match=r"consumed by somebody else.*'zombie'"):
-            await engine.follow(reverse, 1)
-        await engine.drop_link(reverse, 1)
+            await engine.follow(reverse, at(1))
+        await engine.drop_link(reverse, at(1))
         assert pair.sql("b", active, reverse.name) == []
 
 
 async def test_following_a_slot_that_is_gone_needs_a_copy(pair: Pair, engine: PostgreSQLEngine) -> None:
     with pytest.raises(NeedsCopy, match="is gone"):
-        await engine.follow(pair.link(77, "b", "a"), 1)
+        await engine.follow(pair.link(77, "b", "a"), at(1))
 
 
 async def test_trap_6_creating_a_slot_names_the_transaction_it_waits_for(pair: Pair) -> None:
@@ -38,10 +41,10 @@ async def test_trap_6_creating_a_slot_names_the_transaction_it_waits_for(pair: P
     with pair.connect("b", "postgres") as session:
         session.execute("BEGIN READ WRITE; SELECT pg_current_xact_id()")
         with pytest.raises(EngineError, match=f"pid {session.info.backend_pid} in database {pair.database}"):
-            await engine.create_slot("b", name, 1)
+            await engine.create_slot("b", name, at(1))
         session.execute("ROLLBACK")
-    await engine.create_slot("b", name, 1)
-    await engine.create_slot("b", name, 1)
+    await engine.create_slot("b", name, at(1))
+    await engine.create_slot("b", name, at(1))
     assert (await engine.probe("b", heartbeat=None, epoch=1)).slots[name].usable
     await engine.close()
 
@@ -49,10 +52,10 @@ async def test_trap_6_creating_a_slot_names_the_transaction_it_waits_for(pair: P
 async def test_trap_6_promotion_with_a_spare_slot_does_not_wait(pair: Pair, engine: PostgreSQLEngine) -> None:
     with pair.connect("b", "postgres") as session:
         session.execute("BEGIN READ WRITE; SELECT pg_current_xact_id()")
-        await engine.stop_apply(pair.link(1), 1)
-        await engine.create_slot("b", pair.link(2).name, 1)
-        await engine.announce(2, "b", ("a", "b"))
-        await engine.promote("b", 2)
+        await engine.stop_apply(pair.link(1), at(1))
+        await engine.create_slot("b", pair.link(2).name, at(1))
+        await engine.announce(at(2, "b"), ("a", "b"))
+        await engine.promote("b", at(2, "b"))
     assert pair.sql("b", "SHOW default_transaction_read_only") == [("off",)]
 
 
@@ -63,14 +66,14 @@ async def test_a_spare_slot_is_advanced_on_a_standby_only(pair: Pair, engine: Po
         return (await engine.probe("b", heartbeat=None, epoch=1)).slots[name].confirmed
 
     pair.sql("a", "INSERT INTO item (name) SELECT 'n' FROM generate_series(1, 100)")
-    await engine.wait_replay(pair.link(1), 1)
+    await engine.wait_replay(pair.link(1), at(1))
     before = await confirmed()
     await engine.advance_slot("b", name)
     advanced = await confirmed()
     assert advanced > before
-    await engine.announce(2, "b", ("a", "b"))
-    await engine.stop_apply(pair.link(1), 2)
-    await engine.promote("b", 2)
+    await engine.announce(at(2, "b"), ("a", "b"))
+    await engine.stop_apply(pair.link(1), at(2, "b"))
+    await engine.promote("b", at(2, "b"))
     pair.sql("b", "INSERT INTO item (id, name) VALUES (1000, 'own')")
     await engine.advance_slot("b", name)
     assert await confirmed() == advanced
@@ -79,31 +82,50 @@ async def test_a_spare_slot_is_advanced_on_a_standby_only(pair: Pair, engine: Po
 
 async def test_a_full_copy_is_not_sent_back_by_the_spare_slot(pair: Pair, engine: PostgreSQLEngine) -> None:
     pair.sql("a", "INSERT INTO item (name) SELECT 'n' FROM generate_series(1, 100)")
-    await engine.wait_replay(pair.link(1), 1)
-    await engine.drop_link(pair.link(1), 1)
+    await engine.wait_replay(pair.link(1), at(1))
+    await engine.drop_link(pair.link(1), at(1))
     copy = pair.link(3)
-    await engine.full_copy(copy, 1)
-    await engine.catch_up(copy, 1)
+    await engine.full_copy(copy, at(1))
+    await engine.catch_up(copy, at(1))
     assert pair.sql("b", "SELECT count(*) FROM item") == [(100,)]
     # Now the other way round, from the spare slot, which is older than the TRUNCATE of the copy.
-    await engine.announce(2, "b", ("a", "b"))
+    await engine.announce(at(2, "b"), ("a", "b"))
     reverse = pair.link(2, "b", "a")
-    await engine.follow(reverse, 2)
-    await engine.fence("a", 2)
-    await engine.wait_replay(copy, 2)
-    await engine.stop_apply(copy, 2)
-    await engine.promote("b", 2)
-    await engine.catch_up(reverse, 2)
+    await engine.follow(reverse, at(2, "b"))
+    await engine.fence("a", at(2, "b"))
+    await engine.wait_replay(copy, at(2, "b"))
+    await engine.stop_apply(copy, at(2, "b"))
+    await engine.promote("b", at(2, "b"))
+    await engine.catch_up(reverse, at(2, "b"))
     assert pair.sql("a", "SELECT count(*) FROM item") == [(100,)]
     assert (await engine.verify("b", "a")).equal
 
 
+async def test_a_node_that_accepts_writes_is_never_emptied(pair: Pair, engine: PostgreSQLEngine) -> None:
+    pair.sql("a", "INSERT INTO item (name) VALUES ('kept')")
+    await engine.wait_replay(pair.link(1), at(1))
+    await engine.promote("b", at(1))  # by mistake, say
+    before = await engine.probe("b", heartbeat=None, epoch=1)
+    for link in (pair.link(1), pair.link(3), pair.link(2, "b", "a")):
+        with pytest.raises(EngineError, match=f"^{link.subscriber}: not fenced"):
+            await engine.full_copy(link, at(1))
+    for node in "ab":
+        assert pair.sql(node, "SELECT name FROM item") == [("kept",)]
+    after = await engine.probe("b", heartbeat=None, epoch=1)
+    assert (after.slots.keys(), after.subscriptions.keys()) == (
+        before.slots.keys(),
+        before.subscriptions.keys(),
+    )
+    pair.sql("a", "INSERT INTO item (name) VALUES ('goes on')")
+    await until(lambda: pair.sql("b", "SELECT count(*) FROM item") == [(2,)])
+
+
 async def test_a_full_copy_may_be_begun_again_in_its_middle(pair: Pair, engine: PostgreSQLEngine) -> None:
     pair.sql("a", "INSERT INTO item (name) SELECT repeat('n', 100) FROM generate_series(1, 20000)")
-    await engine.drop_link(pair.link(1), 1)
+    await engine.drop_link(pair.link(1), at(1))
     for _ in range(3):
-        await engine.full_copy(pair.link(3), 1)
-    await engine.catch_up(pair.link(3), 1)
+        await engine.full_copy(pair.link(3), at(1))
+    await engine.catch_up(pair.link(3), at(1))
     assert (await engine.verify("a", "b")).equal
 
 
@@ -114,9 +136,94 @@ async def test_catch_up_ends_when_nothing_advances(pair: Pair) -> None:
         blocker.execute("BEGIN READ WRITE")
         blocker.execute("LOCK TABLE understudy.marker IN EXCLUSIVE MODE")
         with pytest.raises(EngineError, match=r"7 of 7 tables are ready and nothing has advanced"):
-            await engine.catch_up(pair.link(1), 1)
-    await engine.catch_up(pair.link(1), 1)
+            await engine.catch_up(pair.link(1), at(1))
+    await engine.catch_up(pair.link(1), at(1))
     await engine.close()
+
+
+async def test_catch_up_of_rows_that_conflict_needs_a_copy(pair: Pair) -> None:
+    engine = PostgreSQLEngine(pair.with_policy(step_timeout=1.0))
+    await engine.setup(progress=lambda _: None)
+    with pair.connect("b", "postgres", options=WRITABLE) as session:
+        session.execute("INSERT INTO item (id, name) VALUES (1, 'in the way')")
+    pair.sql("a", "INSERT INTO item (id, name) VALUES (1, 'conflict')")
+    with pytest.raises(NeedsCopy, match=r"^b: could not apply what a sends.*failures.*log of b"):
+        await engine.catch_up(pair.link(1), at(1))
+    assert (await engine.probe("b", heartbeat=None, epoch=1)).subscriptions[pair.link(1).name].enabled
+    await engine.full_copy(pair.link(1), at(1))
+    await engine.catch_up(pair.link(1), at(1))
+    assert pair.sql("b", "SELECT name FROM item") == [("conflict",)]
+    await engine.close()
+
+
+async def test_a_copy_that_fails_again_and_again_ends_although_heartbeats_come_across(pair: Pair) -> None:
+    engine = PostgreSQLEngine(pair.with_policy(step_timeout=1.0))
+    await engine.setup(progress=lambda _: None)
+    with pair.connect("b", "postgres", options=WRITABLE) as session:
+        session.execute("ALTER TABLE item ADD CHECK (name <> 'unfit')")
+    pair.sql("a", "INSERT INTO item (name) VALUES ('unfit')")
+    await engine.full_copy(pair.link(3), at(1))
+
+    async def beat() -> None:
+        for number in itertools.count(1):
+            await engine.probe("a", heartbeat=number, epoch=1)
+            await asyncio.sleep(0.05)
+
+    beating = asyncio.create_task(beat())
+    async with asyncio.timeout(20):
+        with pytest.raises(NeedsCopy, match="could not apply"):
+            await engine.catch_up(pair.link(3), at(1))
+    beating.cancel()
+    await asyncio.wait([beating])
+    await engine.close()
+
+
+async def test_losing_the_publisher_is_no_reason_for_a_copy(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = PostgreSQLEngine(pair.with_policy(step_timeout=1.0))
+    await engine.setup(progress=lambda _: None)
+
+    async def dies(*_: object) -> str:
+        asyncio.get_running_loop().call_later(0.3, pair.servers["a"].kill)
+        return "never comes across"
+
+    failures = "SELECT apply_error_count > 0 FROM pg_stat_subscription_stats WHERE subname = %s"
+    try:
+        with monkeypatch.context() as patch, pytest.raises(EngineError) as caught:
+            patch.setattr(links, "write_marker", dies)
+            await engine.catch_up(pair.link(1), at(1))
+        assert not isinstance(caught.value, NeedsCopy)
+        assert pair.sql("b", failures, pair.link(1).name) == [(True,)], "it looked like a failure to apply"
+    finally:
+        pair.servers["a"].start()
+    await engine.catch_up(pair.link(1), at(1))
+    await engine.close()
+
+
+async def test_after_a_crash_of_the_publisher_the_standby_follows_again_without_any_agent(pair: Pair) -> None:
+    engine = PostgreSQLEngine(pair.cluster)
+    await engine.setup(progress=lambda _: None)
+    await engine.close()
+    server, name = pair.servers["a"], pair.link(1).name
+    enabled = "SELECT subenabled FROM pg_subscription WHERE subname = %s"
+    failures = "SELECT apply_error_count FROM pg_stat_subscription_stats WHERE subname = %s"
+    try:
+        for total in (1001, 2002):
+            ((before,),) = pair.sql("b", failures, name)
+            pair.sql("a", "INSERT INTO item (name) SELECT 'before' FROM generate_series(1, 1000)")
+            server.kill()
+            await until(lambda: pair.sql("b", failures, name) > [(before,)])  # noqa: B023
+            assert pair.sql("b", enabled, name) == [(True,)]
+            server.start()
+            pair.sql("a", "INSERT INTO item (name) VALUES ('after')")
+            await until(lambda: pair.sql("b", "SELECT count(*) FROM item") == [(total,)])  # noqa: B023
+            assert pair.sql("b", enabled, name) == [(True,)]
+    finally:
+        server.start()
+    again = PostgreSQLEngine(pair.cluster)
+    assert (await again.verify("a", "b")).equal
+    await again.close()
 
 
 async def test_dropping_a_link_does_what_it_can(pair: Pair, engine: PostgreSQLEngine) -> None:
@@ -124,10 +231,10 @@ async def test_dropping_a_link_does_what_it_can(pair: Pair, engine: PostgreSQLEn
     pair.servers["b"].freeze()
     with pytest.raises(Unreachable):
         await engine.probe("b", heartbeat=None, epoch=1)
-    assert await engine.drop_link(pair.link(1), 1) == ("b",)
+    assert await engine.drop_link(pair.link(1), at(1)) == ("b",)
     pair.servers["b"].thaw()
-    assert await engine.drop_link(pair.link(1), 1) == ()
-    assert await engine.drop_link(pair.link(1), 1) == ()
+    assert await engine.drop_link(pair.link(1), at(1)) == ()
+    assert await engine.drop_link(pair.link(1), at(1)) == ()
     for node in "ab":
         probe = await engine.probe(node, heartbeat=None, epoch=1)
         assert pair.link(1).name not in (*probe.slots, *probe.subscriptions)

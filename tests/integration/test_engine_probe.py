@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.integration.conftest import PASSWORD, Pair, make_pair, until
+from tests.integration.conftest import PASSWORD, Pair, at, make_pair, until
 
 from understudy.embedded.postgresql import EmbeddedPostgreSQL
 from understudy.engines.postgresql import PostgreSQLEngine
@@ -29,7 +31,12 @@ async def test_before_setup_a_node_has_epoch_0(pair: Pair) -> None:
 async def test_facts_of_both_sides(pair: Pair, engine: PostgreSQLEngine) -> None:
     a = await engine.probe("a", heartbeat=41, epoch=1)
     assert (a.epoch, a.epoch_primary, a.fenced, a.heartbeat, a.unwritable) == (1, "a", False, 41, "")
-    assert a.streaming == {pair.link(1).name: False}
+    ours = {
+        name: sync
+        for name, sync in a.streaming.items()
+        if name.startswith(f"understudy_{pair.cluster.name}_")
+    }
+    assert ours == {pair.link(1).name: False}, "other databases of the server may have links too"
     assert a.slots[pair.link(1).name].active
     assert a.at <= a.answered
     await until(lambda: pair.sql("b", "SELECT number FROM understudy.heartbeat") == [(41,)])
@@ -43,9 +50,10 @@ async def test_facts_of_both_sides(pair: Pair, engine: PostgreSQLEngine) -> None
 
 async def test_a_superseded_heartbeat_is_not_written(pair: Pair, engine: PostgreSQLEngine) -> None:
     await engine.probe("a", heartbeat=7, epoch=1)
-    await engine.announce(2, "b", ("a", "b"))
+    await engine.announce(at(2, "b", plan=5), ("a", "b"))
     probe = await engine.probe("a", heartbeat=8, epoch=1)
-    assert (probe.epoch, probe.heartbeat, probe.unwritable) == (2, 7, "")
+    assert (probe.epoch, probe.plan, probe.epoch_primary) == (2, 5, "b")
+    assert (probe.heartbeat, probe.unwritable) == (7, "")
 
 
 @pytest.mark.parametrize(("state", "unwritable"), [("53100", True), ("58030", True), ("55P03", False)])
@@ -97,6 +105,49 @@ async def test_a_frozen_server_is_a_miss_and_comes_back(pair: Pair, engine: Post
             await engine.probe("b", heartbeat=None, epoch=1)
     pair.servers["b"].thaw()
     assert (await engine.probe("b", heartbeat=None, epoch=1)).epoch == 1
+
+
+async def test_a_server_that_accepts_no_login_any_more_is_a_miss_soon(pair: Pair) -> None:
+    engine = PostgreSQLEngine(pair.with_policy(connect_timeout=20.0, probe_timeout=0.5))
+    await engine.probe("b", heartbeat=None, epoch=1)
+    pair.servers["b"].freeze()
+    loop, took = asyncio.get_running_loop(), []
+    for _ in range(3):  # the first on the connection that is there, the others on new ones
+        began = loop.time()
+        with pytest.raises(Unreachable):
+            await engine.probe("b", heartbeat=None, epoch=1)
+        took.append(loop.time() - began)
+    pair.servers["b"].thaw()
+    assert max(took) < 5.0, took
+    await until_answers(engine, "b")
+    await engine.close()
+
+
+async def until_answers(engine: PostgreSQLEngine, node: str) -> None:
+    async with asyncio.timeout(30):
+        while True:
+            with suppress(Unreachable):
+                await engine.probe(node, heartbeat=None, epoch=1)
+                return
+
+
+async def test_times_are_told_by_the_clock_given(pair: Pair) -> None:
+    ticks = itertools.count(1000)
+    engine = PostgreSQLEngine(pair.cluster, clock=lambda: float(next(ticks)))
+    probe = await engine.probe("a", heartbeat=None, epoch=0)
+    assert 1000 <= probe.at < probe.answered < 1010
+    await engine.close()
+
+
+async def test_the_position_is_what_a_crash_cannot_take_back(pair: Pair, engine: PostgreSQLEngine) -> None:
+    with pair.connect("a") as session:
+        session.execute("SET synchronous_commit = off")
+        session.execute("INSERT INTO item (name) SELECT repeat('x', 100) FROM generate_series(1, 5000)")
+        query = "SELECT pg_current_wal_flush_lsn() - '0/0'::pg_lsn"
+        ((before,),) = session.execute(query).fetchall()
+        wal = (await engine.probe("a", heartbeat=None, epoch=1)).wal
+        ((after,),) = session.execute(query).fetchall()
+    assert before <= wal <= after
 
 
 async def test_leaving_a_frozen_server_does_not_wait_for_it(pair: Pair, engine: PostgreSQLEngine) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tests.integration.conftest import PASSWORD, Pair, until
+from tests.integration.conftest import PASSWORD, WRITABLE, Pair, at, until
 
 from understudy.engines.base import Severity
 from understudy.engines.postgresql import PostgreSQLEngine
@@ -52,16 +52,16 @@ async def test_setup_again_changes_nothing(pair: Pair, engine: PostgreSQLEngine)
 async def test_setup_of_a_pair_whose_roles_have_changed_keeps_them(
     pair: Pair, engine: PostgreSQLEngine
 ) -> None:
-    await engine.announce(2, "b", ("a", "b"))
-    await engine.follow(pair.link(2, "b", "a"), 2)
-    await engine.fence("a", 2)
-    await engine.stop_apply(pair.link(1), 2)
-    await engine.promote("b", 2)
-    await engine.drop_link(pair.link(1), 2)
+    await engine.announce(at(2, "b"), ("a", "b"))
+    await engine.follow(pair.link(2, "b", "a"), at(2, "b"))
+    await engine.fence("a", at(2, "b"))
+    await engine.stop_apply(pair.link(1), at(2, "b"))
+    await engine.promote("b", at(2, "b"))
+    await engine.drop_link(pair.link(1), at(2, "b"))
     pair.sql("b", "CREATE TABLE late (id int PRIMARY KEY); INSERT INTO late VALUES (1)")
     with pytest.raises(EngineError, match=r"\+ public.late"):
         await engine.setup(progress=lambda _: None)
-    with pair.connect("a", options="-c default_transaction_read_only=off") as connection:
+    with pair.connect("a", options=WRITABLE) as connection:
         connection.execute("CREATE TABLE late (id int PRIMARY KEY)")
     result = await engine.setup(progress=lambda _: None)
     assert result["link"] == pair.link(2).name
@@ -195,7 +195,7 @@ async def test_sweep_keeps_the_tables_small(pair: Pair, engine: PostgreSQLEngine
         " FROM generate_series(1, 12000)",
     )
     pair.sql("a", "INSERT INTO understudy.commit_token (token) VALUES (gen_random_uuid())")
-    await engine.wait_replay(pair.link(1), 1)
+    await engine.wait_replay(pair.link(1), at(1))
     await engine.sweep("b")
     assert pair.sql("b", "SELECT count(*) FROM understudy.commit_token") == [(12001,)]
     await engine.sweep("a")

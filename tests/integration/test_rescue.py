@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from tests.integration.rescue_world import World, make_world
+from tests.integration.rescue_world import TICKET, World, make_world
 
 from understudy.engines.postgresql import links, rescue_files, slots
 from understudy.engines.postgresql import rescue as module
@@ -114,11 +114,13 @@ async def test_a_slot_that_is_gone_needs_a_copy_and_a_stale_caller_is_refused(
         await world.reset(sessions)
         after = await world.stop_apply(sessions)
         with world.root("oak") as root:
-            root.execute("UPDATE understudy.fence SET epoch = 2")
-            with pytest.raises(StaleEpoch):
-                await world.rescue(sessions, after, tmp_path / "rescue")
-            root.execute("UPDATE understudy.fence SET epoch = 1")
-        await links.drop_slot(sessions, "oak", world.link.name, 1)
+            for newer in ("epoch = 2", "plan = 7"):
+                root.execute(f"UPDATE understudy.fence SET {newer}")
+                with pytest.raises(StaleEpoch):
+                    await world.rescue(sessions, after, tmp_path / "rescue")
+                root.execute("UPDATE understudy.fence SET epoch = 1, plan = 0")
+        assert list(tmp_path.iterdir()) == []
+        await links.drop_slot(sessions, "oak", world.link.name, TICKET)
         with pytest.raises(NeedsCopy, match=world.link.name):
             await world.rescue(sessions, after, tmp_path / "rescue")
 
@@ -128,7 +130,7 @@ async def test_the_origin_is_the_end_of_a_commit_and_the_next_may_begin_right_th
 ) -> None:
     async with world.sessions() as sessions:
         await world.reset(sessions)
-        await slots.create_slot(sessions, "oak", "observer", 1)
+        await slots.create_slot(sessions, "oak", "observer", TICKET)
         world.run("oak", "INSERT INTO t VALUES (1, 'a', 1)")
         await world.applied(sessions, world.link)
         after = await world.stop_apply(sessions)
@@ -146,7 +148,7 @@ async def test_the_origin_is_the_end_of_a_commit_and_the_next_may_begin_right_th
             if found:
                 adjacent = found[0]
                 break
-        await links.drop_slot(sessions, "oak", "observer", 1)
+        await links.drop_slot(sessions, "oak", "observer", TICKET)
         assert adjacent is not None, "no two commit records were adjacent"
         report = await world.rescue(sessions, adjacent.commit_lsn, tmp_path / "rescue")
         assert report.first_lsn == adjacent.commit_lsn  # a comparison commit_lsn > after would lose it

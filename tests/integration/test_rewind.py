@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
-from tests.integration.rescue_world import World, make_world
+from tests.integration.rescue_world import TICKET, World, make_world
 
 from understudy.engines.postgresql import links
 from understudy.engines.postgresql import rewind as module
@@ -216,18 +216,20 @@ async def test_refusals(world: World) -> None:
         after = await prepared(world, sessions)
         world.run("oak", "INSERT INTO t VALUES (9, 'tail', 1)")
         with world.root("oak") as root:
-            root.execute("UPDATE understudy.fence SET epoch = 2")
-            with pytest.raises(StaleEpoch):
-                await world.rewind(sessions, after)
-            root.execute("UPDATE understudy.fence SET epoch = 1")
-        await links.follow(sessions, world.reverse, 1)
+            for newer in ("epoch = 2", "plan = 7"):
+                root.execute(f"UPDATE understudy.fence SET {newer}")
+                with pytest.raises(StaleEpoch):
+                    await world.rewind(sessions, after)
+                root.execute("UPDATE understudy.fence SET epoch = 1, plan = 0")
+        assert ("(9,tail,1)",) in world.dump("oak", "t")["t"], "a refused call has undone something"
+        await links.follow(sessions, world.reverse, TICKET)
         with pytest.raises(EngineError, match="enabled before the rewind"):
             await world.rewind(sessions, after)
         world.run("elm", "INSERT INTO t VALUES (10, 'elm', 1)")
         await world.applied(sessions, world.reverse)
         with pytest.raises(NeedsCopy, match="already applied"):
             await world.rewind(sessions, after)
-        await links.drop_link(sessions, world.reverse, 1)
+        await links.drop_link(sessions, world.reverse, TICKET)
         with pytest.raises(NeedsCopy, match="is gone"):
             await world.rewind(sessions, after)
 

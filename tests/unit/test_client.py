@@ -95,7 +95,9 @@ def test_every_cursor_class_can_be_guarded() -> None:
 
 def state(epoch: int, primary: str = "a", kind: PlanKind | None = None) -> ClusterState:
     nodes = (NodeRecord(name="a", role=Role.PRIMARY), NodeRecord(name="b", role=Role.STANDBY))
-    plan = kind and Plan(kind=kind, epoch=epoch, source="a", target="b", slot="s", rule="r", reason="x")
+    plan = kind and Plan(
+        kind=kind, epoch=epoch, source="a", target="b", number=7, slot="s", rule="r", reason="x"
+    )
     return ClusterState(cluster="c", version=1, epoch=epoch, primary=primary, nodes=nodes, plan=plan or None)
 
 

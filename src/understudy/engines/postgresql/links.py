@@ -18,6 +18,10 @@ from understudy.model import Cluster, Link, Ticket
 
 _SHORT, _LONG = 0.002, 0.02
 
+# A lost publisher counts as one failure to apply (the next attempts do not get as far), a conflict as one for each
+# attempt, for ever.
+_CONFLICT = 3
+
 _WORKERS = "SELECT count(*) FROM pg_stat_subscription WHERE subname = %s AND pid IS NOT NULL"
 
 _STREAMING = """
@@ -48,6 +52,8 @@ class Progress:
     """How far a subscription is. ``copied`` grows while initial copies run; ``seen``: the marker is here.
 
     ``errors`` counts failures to apply or copy since the subscription was made: losing the publisher is one too.
+    ``mark`` changes only with what is not done in vain: other rows come across while the copy of one table fails
+    again and again.
     """
 
     enabled: bool
@@ -58,6 +64,10 @@ class Progress:
     origin: str
     seen: bool
     errors: int = field(compare=False, default=0)
+
+    @property
+    def mark(self) -> tuple[object, ...]:
+        return (self.ready, self.tables, self.states, self.origin if self.ready == self.tables else "")
 
 
 async def follow(sessions: Sessions, link: Link, ticket: Ticket, *, copy_data: bool = False) -> None:
@@ -216,34 +226,40 @@ async def catch_up(
 ) -> None:
     """Wait until all initial copies are done and a marker of now has come across. See `Engine.catch_up`.
 
-    Takes as long as something advances: when nothing has for policy.step_timeout it raises `NeedsCopy` where the
-    subscriber has failed to apply meanwhile (what it has conflicts with what comes), else `EngineError`.
-    ``report`` is called with every advance.
+    Takes as long as something advances. Where the subscriber fails to apply or copy the same thing again and again,
+    for policy.step_timeout, it raises `NeedsCopy`: what it has conflicts with what comes. Where nothing has
+    advanced for that long, `EngineError`. ``report`` is called with every advance.
     """
     loop = asyncio.get_running_loop()
     limit = sessions.cluster.policy.step_timeout
-    before: Progress | None = None
-    deadline, pause, marker = loop.time() + limit, _SHORT, ""
+    before = settled = await progress(sessions, link)
+    advanced = settled_at = loop.time()
+    pause, marker = _SHORT, ""
+    if report is not None:
+        report(before)
     while True:
+        if before.ready == before.tables and not marker:
+            marker = await write_marker(sessions, link, ticket)
         now = await progress(sessions, link, marker)
         if now.seen:
             return
-        if now.ready == now.tables and not marker:
-            marker = await write_marker(sessions, link, ticket)
-            continue
+        time = loop.time()
+        if now.mark != settled.mark:
+            settled_at, settled = time, now
         if now != before:
-            deadline, before = loop.time() + limit, now
+            advanced, before = time, now
             if report is not None:
                 report(now)
-        if loop.time() > deadline:
-            if now.errors > before.errors:
-                raise NeedsCopy(
-                    f"{link.subscriber}: could not apply what {link.publisher} sends ({now.errors - before.errors}"
-                    f" failures without an advance); the log of {link.subscriber} has the error and its row"
-                )
+        failures = now.errors - settled.errors
+        if failures >= _CONFLICT and time > settled_at + limit:
+            raise NeedsCopy(
+                f"{link.subscriber}: could not apply what {link.publisher} sends ({failures} failures without an"
+                f" advance); the log of {link.subscriber} has the error and its row"
+            )
+        if time > advanced + (2 * limit if failures else limit):
             raise EngineError(
                 f"{link.subscriber}: {now.ready} of {now.tables} tables are ready and nothing has advanced for"
-                f" {limit:g} s; the log of {link.subscriber} names the reason"
+                f" {time - advanced:.0f} s; the log of {link.subscriber} names the reason"
             )
         await asyncio.sleep(pause)
         pause = min(pause * 1.5, _LONG * 5)

@@ -290,7 +290,8 @@ _RAISE = """
        OR (f.epoch = excluded.epoch AND f.plan <= excluded.plan AND f.primary_node = excluded.primary_node)
     RETURNING set_config(
         'idle_in_transaction_session_timeout',
-        CASE WHEN %(brief)s::boolean THEN %(limit)s::text ELSE current_setting('idle_in_transaction_session_timeout') END,
+        CASE WHEN %(brief)s::boolean THEN %(limit)s::text
+             ELSE current_setting('idle_in_transaction_session_timeout') END,
         true)
 """
 

@@ -81,10 +81,13 @@ async def full_copy(sessions: Sessions, link: Link, ticket: Ticket) -> None:
 
     Raises `EngineError` where the subscriber is not fenced: nothing that accepts writes is ever emptied.
     """
-    await links.drop_subscription(sessions, link.subscriber, link.name, ticket)
+    node = link.subscriber
+    async with sessions.change(node, ticket, doing="empty it before a copy") as connection:
+        await require_fenced(connection, node, "replace its contents")  # before anything else is changed
+    await links.drop_subscription(sessions, node, link.name, ticket)
     await links.drop_slot(sessions, link.publisher, link.name, ticket)
     await create_slot(sessions, link.publisher, link.name, ticket)
-    await _empty(sessions, link.subscriber, ticket)
+    await _empty(sessions, node, ticket)
     await links.follow(sessions, link, ticket, copy_data=True)
 
 
