@@ -218,13 +218,24 @@ class Lab:
 
     def await_event(self, kind: str, timeout: float, *, after: int = 0) -> Event:
         """Wait for the first event of a kind after the one of that id."""
+        return self.await_true_event(lambda event: event.kind == kind, timeout, after=after, what=kind)
+
+    def await_true_event(
+        self,
+        wanted: Callable[[Event], bool],
+        timeout: float,
+        *,
+        after: int = 0,
+        what: str = "that was wanted",
+    ) -> Event:
+        """Wait for the first event of which ``wanted`` holds, after the one of that id."""
         found: list[Event] = []
 
         def seen() -> bool:
-            found.extend(e for e in self.events(after) if e.kind == kind)
+            found.extend(event for event in self.events(after) if wanted(event))
             return bool(found)
 
-        self.await_true(seen, timeout, f"the event {kind}")
+        self.await_true(seen, timeout, f"the event {what}")
         return found[0]
 
     def settled(self) -> bool:
