@@ -12,12 +12,14 @@ from tests.integration.conftest import Pair
 
 from understudy.agent.agent import ClusterAgent
 from understudy.agent.doorbell import ring
+from understudy.embedded import EmbeddedPostgreSQL
 from understudy.engines.postgresql.engine import PostgreSQLEngine
-from understudy.lease import boot_now
+from understudy.lease import LeaseFile, boot_now
 from understudy.model import ClusterState, Link, NodeRecord, Request, RequestKind, Role
 from understudy.witness import SqliteWitness
 
 PATIENCE = 60.0
+Servers = dict[str, EmbeddedPostgreSQL]
 
 
 @dataclass
@@ -129,3 +131,22 @@ async def world_of(pair: Pair, directory: Path) -> AsyncIterator[World]:
     finally:
         await world.stop_agents()
         witness.close()
+
+
+def lag_known(world: World) -> bool:
+    """The agent has written a heartbeat and knows how far the standby is behind it."""
+    lease = LeaseFile(world.directory / f"{world.name}.lease").read()
+    return lease is not None and 0.0 <= lease.standby_lag < 1.0
+
+
+def names(world: World, node: str) -> set[str]:
+    """The names in table item on a node."""
+    return {row[0] for row in world.pair.sql(node, "SELECT name FROM item")}
+
+
+async def replicated(world: World, source: str, target: str, name: str = "sentinel") -> None:
+    """Wait until a row of now is on the other side."""
+    world.pair.sql(source, "INSERT INTO item (name) VALUES (%s)", name)
+    async with asyncio.timeout(PATIENCE):
+        while name not in names(world, target):
+            await asyncio.sleep(0.01)

@@ -5,74 +5,20 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from tests.faults.agent_world import World, world_of
-from tests.integration.conftest import FAST, make_pair
+from tests.faults.agent_world import Servers, World, names, replicated, world_of
+from tests.integration.conftest import make_pair
 
 from understudy.agent.agent import AlreadyRunning
-from understudy.embedded import EmbeddedPostgreSQL
 from understudy.engines.postgresql.engine import PostgreSQLEngine
 from understudy.lease import LeaseFile, Phase
 from understudy.model import Failback, RequestKind, Role, Rpo
 
-Servers = dict[str, EmbeddedPostgreSQL]
-
-
-@pytest.fixture(scope="module")
-def servers(module_server_factory) -> Servers:
-    """Two servers that the tests of this module may hurt; each test finds them running."""
-    return {name: module_server_factory(name, settings=FAST, die_with_parent=True) for name in ("a", "b")}
-
-
-@pytest.fixture(autouse=True)
-def healed(servers: Servers) -> Iterator[None]:
-    yield
-    for server in servers.values():
-        server.thaw()
-        if not server.running:
-            server.start()
-
-
-def _lag_known(world: World) -> bool:
-    """The agent has written a heartbeat and knows how far the standby is behind it."""
-    lease = LeaseFile(world.directory / f"{world.name}.lease").read()
-    return lease is not None and 0.0 <= lease.standby_lag < 1.0
-
-
-@pytest.fixture
-async def world(request, servers: Servers, tmp_path: Path) -> AsyncIterator[World]:
-    """A pair in the mode the test asks for (`bounded` by default), with one agent running."""
-    policy = {"rpo": Rpo.BOUNDED, "failback": Failback.MANUAL, "probe_timeout": 0.6} | getattr(
-        request, "param", {}
-    )
-    pair = make_pair(servers, **policy)
-    async with world_of(pair, tmp_path) as world:
-        world.start_agent()
-        if policy["rpo"] is Rpo.ZERO:
-            await world.until(lambda s: s.in_sync, "in sync")
-        else:
-            await world.until(lambda _: _lag_known(world), "heartbeats arrive")
-        yield world
-
-
 BOTH_MODES = pytest.mark.parametrize(
     "world", [{"rpo": Rpo.BOUNDED}, {"rpo": Rpo.ZERO}], indirect=True, ids=["bounded", "zero"]
 )
-
-
-def _names(world: World, node: str) -> set[str]:
-    return {row[0] for row in world.pair.sql(node, "SELECT name FROM item")}
-
-
-async def _replicated(world: World, source: str, target: str) -> None:
-    """Wait until a row of now is on the other side."""
-    world.pair.sql(source, "INSERT INTO item (name) VALUES ('sentinel')")
-    async with asyncio.timeout(30):
-        while "sentinel" not in _names(world, target):
-            await asyncio.sleep(0.01)
 
 
 @BOTH_MODES
@@ -80,14 +26,14 @@ async def _replicated(world: World, source: str, target: str) -> None:
 async def test_a_lost_primary_is_replaced_returns_and_follows(
     world: World, servers: Servers, fault: str
 ) -> None:
-    await _replicated(world, "a", "b")
+    await replicated(world, "a", "b")
     getattr(servers["a"], fault)()
     await world.until(lambda s: s.primary == "b" and s.plan is None, "failover")
     world.pair.sql("b", "INSERT INTO item (name) VALUES ('written on b')")
     servers["a"].thaw() if fault == "freeze" else servers["a"].start()
     await world.settled("b")
     async with asyncio.timeout(30):
-        while "written on b" not in _names(world, "a"):
+        while "written on b" not in names(world, "a"):
             await asyncio.sleep(0.01)
     with pytest.raises(Exception, match="read-only"):
         world.pair.sql("a", "INSERT INTO item (name) VALUES ('refused')")
@@ -95,7 +41,7 @@ async def test_a_lost_primary_is_replaced_returns_and_follows(
 
 async def test_what_only_the_old_primary_had_is_rescued_and_rewound(world: World, servers: Servers) -> None:
     """The process that sends to the standby is stopped, a commits, a dies: the tail is in the rescue files."""
-    await _replicated(world, "a", "b")
+    await replicated(world, "a", "b")
     link = world.state().link
     assert link is not None
     sender = world.pair.sql(
@@ -106,10 +52,10 @@ async def test_what_only_the_old_primary_had_is_rescued_and_rewound(world: World
     world.pair.sql("a", "UPDATE item SET name = 'changed on a' WHERE name = 'sentinel'")
     servers["a"].kill()
     await world.until(lambda s: s.primary == "b" and s.plan is None, "failover")
-    assert "only on a" not in _names(world, "b")
+    assert "only on a" not in names(world, "b")
     servers["a"].start()
     await world.settled("b")
-    assert _names(world, "a") == _names(world, "b")
+    assert names(world, "a") == names(world, "b")
     rescued = list((world.directory / "rescue").iterdir())
     assert len(rescued) == 1
     text = (rescued[0] / "changes.jsonl").read_text()
@@ -119,7 +65,7 @@ async def test_what_only_the_old_primary_had_is_rescued_and_rewound(world: World
 
 @BOTH_MODES
 async def test_a_planned_change_and_back(world: World) -> None:
-    await _replicated(world, "a", "b")
+    await replicated(world, "a", "b")
     world.ask(RequestKind.SWITCHOVER, "b")
     state = await world.settled("b")
     assert state.epoch == 2
@@ -130,7 +76,7 @@ async def test_a_planned_change_and_back(world: World) -> None:
     world.ask(RequestKind.SWITCHOVER, "a")
     state = await world.settled("a")
     assert state.epoch == 3
-    assert _names(world, "a") == {"sentinel", "next"}
+    assert names(world, "a") == {"sentinel", "next"}
 
 
 @pytest.mark.parametrize("world", [{"failback": Failback.AUTO, "failback_after": 0.5}], indirect=True)
@@ -155,7 +101,7 @@ async def test_zero_refuses_a_failover_to_a_standby_that_is_not_in_sync(
     assert world.state().primary == "a"
     servers["a"].start()
     await world.until(lambda s: s.in_sync, "in sync again")
-    assert "alone" in _names(world, "b")
+    assert "alone" in names(world, "b")
 
 
 async def test_a_switchover_that_cannot_get_quiet_is_rolled_back(world: World) -> None:
@@ -179,7 +125,7 @@ async def test_a_switchover_that_cannot_get_quiet_is_rolled_back(world: World) -
 @pytest.mark.parametrize("world", [{"rpo": Rpo.ZERO}], indirect=True)
 async def test_the_next_agent_finishes_what_a_dead_one_began(world: World, servers: Servers) -> None:
     """The agent is stopped dead after each step of a failover; a new one goes on every time."""
-    await _replicated(world, "a", "b")
+    await replicated(world, "a", "b")
     servers["a"].kill()
 
     def done() -> int:
@@ -216,7 +162,7 @@ async def test_a_second_agent_is_refused_or_waits_and_takes_over(world: World) -
 
 
 async def test_starts_with_the_standby_down_and_repairs_it_when_it_is_back(
-    servers: Servers, tmp_path: Path
+    servers: Servers, healed: None, tmp_path: Path
 ) -> None:
     pair = make_pair(servers, failback=Failback.MANUAL)
     async with world_of(pair, tmp_path) as world:
@@ -228,12 +174,12 @@ async def test_starts_with_the_standby_down_and_repairs_it_when_it_is_back(
             while (found := lease.read()) is None or found.phase is not Phase.OPEN:
                 await asyncio.sleep(0.01)
         servers["b"].start()
-        await _replicated(world, "a", "b")
+        await replicated(world, "a", "b")
         assert world.state().record("b").role is Role.STANDBY
 
 
 async def test_a_slot_that_vanished_means_a_full_copy_and_nothing_lost(world: World) -> None:
-    await _replicated(world, "a", "b")
+    await replicated(world, "a", "b")
     link = world.state().link
     assert link is not None
     world.pair.sql(
@@ -253,8 +199,8 @@ async def test_a_slot_that_vanished_means_a_full_copy_and_nothing_lost(world: Wo
     world.pair.sql("a", "INSERT INTO item (name) VALUES ('after the slot')")
     await world.until(lambda s: s.link is not None and s.link.name != link.name and s.plan is None, "copied")
     await world.settled("a")
-    await _replicated(world, "a", "b")
-    assert "after the slot" in _names(world, "b")
+    await replicated(world, "a", "b")
+    assert "after the slot" in names(world, "b")
 
 
 async def test_drift_blocks_a_change_and_says_so(world: World) -> None:

@@ -342,7 +342,7 @@ def _switchover_refused(state: ClusterState, view: View, policy: Policy) -> str:
 
 
 def _repair_under_way(state: ClusterState, view: View, policy: Policy) -> Decision | None:
-    """A repair goes on while its node answers; else it is given up and begun anew later."""
+    """A repair goes on while both nodes answer, else it waits: every step of it can be repeated."""
     plan = state.plan
     if plan is None or plan.kind in CHANGES:
         return None
