@@ -123,7 +123,8 @@ def pair(server_pair: dict[str, EmbeddedPostgreSQL]) -> Iterator[Pair]:
 def remove(pair: Pair, node: str) -> None:
     """Take a pair's database away with all that refers to it, so that the next test finds free slots."""
     pair.servers[node].thaw()
-    pair.sql(node, "ALTER SYSTEM RESET synchronous_standby_names", user="postgres")
+    for setting in ("synchronous_standby_names", "wal_retrieve_retry_interval"):
+        pair.sql(node, f"ALTER SYSTEM RESET {setting}", user="postgres")
     pair.sql(node, "SELECT pg_reload_conf()", user="postgres")
     here = "SELECT subname FROM pg_subscription s JOIN pg_database d ON d.oid = subdbid WHERE datname = %s"
     for (name,) in pair.sql(node, here, pair.database, user="postgres"):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.integration.conftest import PASSWORD, Pair, make_pair
+from tests.integration.conftest import PASSWORD, WRITABLE, Pair, make_pair, remove
 
 from understudy.cli import main
 from understudy.cli.common import Exit
@@ -70,6 +70,24 @@ class Shell:
             self._agent.kill()
             self._agent.wait()
 
+    def cut_off(self) -> None:
+        """Let b dial a where nobody answers. (A subscription that is only disabled the agent enables again.)"""
+        state = self.witness.read(self.pair.cluster.name)
+        assert state is not None and state.link is not None
+        a = self.pair.cluster.node("a").replication_dsn
+        nowhere = a.replace(f":{self.pair.servers['a'].port}/", ":1/")
+        assert nowhere != a
+        there = "SELECT 1 FROM pg_stat_subscription WHERE subname = %s AND pid IS NOT NULL"
+        with self.pair.connect("b", "postgres", options=WRITABLE) as connection:
+            connection.execute(
+                "ALTER SYSTEM SET wal_retrieve_retry_interval = '1h'"
+            )  # so it does not try again
+            connection.execute("SELECT pg_reload_conf()")
+            connection.execute(f"ALTER SUBSCRIPTION {state.link.name} CONNECTION '{nowhere}'")
+        for _ in range(2):  # the worker ends, and its one successor too
+            self.until(lambda: not self.pair.sql("b", there, state.link.name), "b has lost a")
+            time.sleep(0.3)
+
     @property
     def log(self) -> str:
         return (self.folder / "agent.log").read_text()
@@ -106,8 +124,12 @@ def shell(
     file.write_text(toml(pair))
     file.chmod(0o600)
     shell = Shell(tmp_path, pair, capsys)
-    yield shell
-    shell.kill_agent()
+    try:
+        yield shell
+    finally:
+        shell.kill_agent()
+        for node in pair.servers:
+            remove(pair, node)
 
 
 def test_a_life(shell: Shell) -> None:
@@ -170,9 +192,7 @@ def test_a_refused_order_changes_nothing(shell: Shell) -> None:
     shell("setup")
     shell.start_agent()
     shell.until(lambda: shell.json("status")["promise"]["holds"], "the promise holds")
-    link = shell.witness.read(shell.pair.cluster.name).link  # type: ignore[union-attr]
-    with shell.pair.connect("b", "postgres", options="-c default_transaction_read_only=off") as connection:
-        connection.execute(f"ALTER SUBSCRIPTION {link.name} DISABLE")  # type: ignore[union-attr]
+    shell.cut_off()
     assert "not receiving" in shell.json("explain")["gates"]["switchover"]
     # Older than any answer the agent may still have from before.
     shell.until(lambda: shell.json("status")["lag"]["seconds"] > 2.5, "the agent sees it too")
@@ -213,10 +233,7 @@ def test_a_forced_failover_rescues_what_was_left_behind(shell: Shell) -> None:
     shell("setup")
     shell.start_agent()
     shell.until(lambda: shell.json("status")["promise"]["holds"], "the promise holds")
-    name = shell.pair.cluster.name
-    link = shell.witness.read(name).link  # type: ignore[union-attr]
-    with shell.pair.connect("b", "postgres", options="-c default_transaction_read_only=off") as connection:
-        connection.execute(f"ALTER SUBSCRIPTION {link.name} DISABLE")  # type: ignore[union-attr]
+    shell.cut_off()
     shell.pair.sql("a", "INSERT INTO item (name) VALUES ('only on a')")
     done = shell.json("failover", "--accept-loss", "--yes")
     assert (done["ok"], done["primary"]) == (True, "b")
