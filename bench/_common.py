@@ -23,13 +23,17 @@ from understudy.demo import audit
 from understudy.demo.lab import Lab
 from understudy.demo.workload import Writers
 
-PATRONI = "not installed here (needs Patroni and etcd); its figures, measured elsewhere, are in bench/RESULTS.md"
+PATRONI = (
+    "not installed here (needs Patroni and etcd); its figures, measured elsewhere, are in bench/RESULTS.md"
+)
 Result = dict[str, Any]
 
 
 def options(bench: str, *, repeat: int = 5) -> argparse.ArgumentParser:
     """A parser with the options that every bench has."""
-    parser = argparse.ArgumentParser(prog=f"python -m bench.{bench}", description=sys.modules["__main__"].__doc__)
+    parser = argparse.ArgumentParser(
+        prog=f"python -m bench.{bench}", description=sys.modules["__main__"].__doc__
+    )
     parser.add_argument("--repeat", type=int, default=repeat, help=f"how often ({repeat})")
     parser.add_argument("--json", action="store_true", help="one line of JSON instead of an indented object")
     parser.add_argument("--scale", type=int, default=4, help="pgbench's scale: 100,000 accounts each (4)")
@@ -92,7 +96,12 @@ def finish(bench: str, arguments: argparse.Namespace, measure: Callable[[argpars
         traceback.print_exc()
         say(f"{bench}: could not measure")
         return 2
-    head = {"bench": bench, "repeat": arguments.repeat, "date": time.strftime("%Y-%m-%d"), "machine": machine()}
+    head = {
+        "bench": bench,
+        "repeat": arguments.repeat,
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": machine(),
+    }
     head["load"] = {"before": [round(x, 2) for x in load], "after": [round(x, 2) for x in os.getloadavg()]}
     head["seconds"] = round(time.monotonic() - began, 1)
     head["versions"] = versions() | measured.pop("versions", {})
@@ -128,9 +137,7 @@ def _cell(value: Any) -> str:
 
 def writers(lab: Lab, name: str = "ledgers", *, exactly_once: bool = False) -> Writers:
     """Four processes, one transaction every 5 ms each, through the client."""
-    return Writers(
-        lab.folder / name, scale=lab.scale, config_file=lab.config_file, exactly_once=exactly_once
-    )
+    return Writers(lab.folder / name, scale=lab.scale, config_file=lab.config_file, exactly_once=exactly_once)
 
 
 def count(lab: Lab, load: Writers) -> audit.Count:
@@ -144,7 +151,9 @@ def steady(load: Writers, transactions: int = 400) -> None:
     goal, end = load.written + transactions, time.monotonic() + 60
     while load.written < goal:
         if time.monotonic() > end:
-            raise RuntimeError(f"the writers did not do {transactions} transactions in 60 s: {load.errors()[-3:]}")
+            raise RuntimeError(
+                f"the writers did not do {transactions} transactions in 60 s: {load.errors()[-3:]}"
+            )
         time.sleep(0.02)
 
 
