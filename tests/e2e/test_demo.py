@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -48,11 +50,13 @@ def started_by(temporary: Path) -> list[str]:
 
 
 @pytest.fixture
-def temporary() -> Path:
+def temporary() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="understudy-e2e-"))
     folder.chmod(0o711)
     yield folder
-    folder.rmdir()  # fails where anything is left
+    for programs in folder.glob("understudy-postgresql-*"):  # made once per TMPDIR and kept, see embedded/programs.py
+        shutil.rmtree(programs)
+    folder.rmdir()  # fails where anything else is left
 
 
 def environment(temporary: Path) -> dict[str, str]:
