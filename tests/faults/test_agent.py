@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
+import json
 import os
 import signal
 from pathlib import Path
@@ -214,3 +216,27 @@ async def test_drift_blocks_a_change_and_says_so(world: World) -> None:
     assert "schemas of a and b differ" in state.answer
     assert state.primary == "a"
     await engine.close()
+
+
+async def test_where_the_tail_cannot_be_read_everything_is_kept_before_the_copy(
+    world: World, servers: Servers
+) -> None:
+    """The old primary's slot is lost: what only it had cannot be told, so all of it is in the rescue folder."""
+    await replicated(world, "a", "b")
+    link = world.state().link
+    assert link is not None
+    servers["a"].kill()
+    await world.until(lambda s: s.primary == "b" and s.plan is None, "failover")
+    await world.stop_agents()
+    servers["a"].start()
+    world.pair.sql("a", "INSERT INTO item (name) VALUES ('only here')")
+    drop = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = %s"
+    world.pair.sql("a", drop, link.name, user="postgres")
+    world.start_agent()
+    await world.settled("b")
+    assert names(world, "a") == names(world, "b")
+    kept = list((world.directory / "rescue").glob("*-contents-*"))
+    assert len(kept) == 1
+    tables = json.loads((kept[0] / "contents.json").read_text())["tables"]
+    text = gzip.decompress((kept[0] / tables["public.item"]["file"]).read_bytes()).decode()
+    assert "only here" in text

@@ -439,13 +439,12 @@ CASES = [
     ),
     Case("not before the primary answers", "steady", state=DETACHED, oak=down("oak", 1)),
     Case(
-        "another server",
-        "needs_copy",
-        "another server",
+        "another server is never emptied without a person's word",
+        "another_server",
+        "understudy setup",
         oak=WAITING,
         state=DETACHED,
         elm=replace(STANDBY, identity="5/1"),
-        begins=PlanKind.RECOPY,
     ),
     Case(
         "no slot waits",

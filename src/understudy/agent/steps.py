@@ -9,7 +9,7 @@ from pathlib import Path
 from understudy.agent.leasing import LeaseKeeper
 from understudy.decide.plans import CHANGES, StepOutcome, spare_name
 from understudy.engines.base import Engine, RescueReport
-from understudy.errors import NeedsCopy, Unreachable
+from understudy.errors import EngineError, NeedsCopy, Unreachable
 from understudy.model import ClusterState, Link, Plan, PlanKind, Step, Ticket, View
 
 
@@ -150,16 +150,30 @@ async def _publish(state: ClusterState, plan: Plan, view: View, hands: Hands) ->
 
 
 async def _rescue(state: ClusterState, plan: Plan, view: View, hands: Hands) -> StepOutcome:
+    """Save what only this node has. Before a full copy empties it, save everything where that cannot be told."""
     record = state.record(plan.target)
     link = _rescue_link(state, plan.target)
-    if record.rescue_point is None or link is None:
-        return StepOutcome(note=f"{plan.target} has nothing of its own to rescue")
-    folder = hands.rescues / f"{state.cluster}-{link.name}-epoch{plan.epoch}"
+    folder = hands.rescues / f"{state.cluster}-{plan.target}-epoch{plan.epoch}"
+    unknown = record.needs_copy
     try:
-        report = await hands.engine.rescue(link, record.rescue_point, folder, _ticket(state))
-    except NeedsCopy as error:
-        return StepOutcome(needs_copy=str(error), note=str(error))
-    return StepOutcome(needs_copy=_truncated(report), note=_rescued(report, plan.target))
+        if record.rescue_point is not None and link is not None:
+            try:
+                report = await hands.engine.rescue(link, record.rescue_point, folder, _ticket(state))
+                return StepOutcome(needs_copy=_truncated(report), note=_rescued(report, plan.target))
+            except NeedsCopy as error:
+                unknown = str(error)
+        if plan.kind is PlanKind.REJOIN:
+            return StepOutcome(needs_copy=unknown, note=unknown or f"{plan.target} has nothing of its own")
+        if not unknown:
+            return StepOutcome(note=f"{plan.target} was only ever a standby: it has nothing of its own")
+        whole = folder.with_name(f"{folder.name}-contents-{plan.number}")
+        kept = await hands.engine.keep(plan.target, whole, _ticket(state))
+    except OSError as error:
+        raise EngineError(
+            f"the rescue folder {hands.rescues} cannot be written: {error}; make room or mend its rights, "
+            "the step is tried again"
+        ) from error
+    return StepOutcome(note=f"{unknown}; all {kept.changes} rows of {plan.target} are kept in {kept.folder}")
 
 
 def _rescued(report: RescueReport, node: str) -> str:

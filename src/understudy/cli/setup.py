@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -223,14 +222,20 @@ async def _again(
     """A pair that exists: bring objects and publications up to date, or give a repair another chance."""
     standby = state.record(state.other)
     if standby.role is Role.DETACHED:
-        if not standby.copies and not standby.needs_copy:
+        probe = nodes[standby.name].probe
+        identity = probe.identity if probe is not None else ""
+        replaced = bool(identity) and identity.split("/")[0] != standby.identity.split("/")[0]
+        if not standby.copies and not standby.needs_copy and not replaced:
             return state, f"{standby.name} is detached and waits for its repair by the agent", None
         why = standby.needs_copy or "copied too often"
+        if replaced:
+            why = f"another server, {identity}, whose contents will be kept in files and then REPLACED"
         confirm(
             f"{standby.name} is detached ({why}; copied {standby.copies} times). Let the agent try again?",
             yes=yes,
         )
-        state = cli.update(witness, lambda now: _another_chance(now, standby.name))
+        accepted = identity if replaced else ""
+        state = cli.update(witness, lambda now: _another_chance(now, standby.name, accepted))
         cli.log(witness, state, "setup", f"{standby.name} gets another repair: {why}")
         cli.ring()
         return state, f"{standby.name} gets another repair", None
@@ -243,10 +248,14 @@ async def _again(
     return await _verified(cli, engine, witness, state, "refreshed")
 
 
-def _another_chance(now: ClusterState, name: str) -> ClusterState | None:
+def _another_chance(now: ClusterState, name: str, accepted: str) -> ClusterState | None:
+    """``accepted``: the identity of a server that takes this node's place, or empty."""
     record = now.record(name)
     if record.role is not Role.DETACHED:
         return None
+    if accepted:
+        return now.with_record(
+            name, copies=0, identity=accepted, rescue_point=None, needs_copy="it is another server now"
+        )
     # Where the position to rescue from is known, the repair still begins with a rescue.
-    nodes = tuple(replace(r, copies=0, needs_copy="") if r.name == name else r for r in now.nodes)
-    return replace(now, nodes=nodes)
+    return now.with_record(name, copies=0, needs_copy="")

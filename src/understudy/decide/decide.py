@@ -13,6 +13,7 @@ from understudy.decide.plans import CHANGES, begin, next_step, roll_back
 from understudy.model import (
     ClusterState,
     Failback,
+    NodeRecord,
     NodeView,
     PlanKind,
     Policy,
@@ -357,6 +358,9 @@ def _rejoin(state: ClusterState, view: View, policy: Policy) -> Decision | None:
     probe = _fresh(view, record.name)
     if record.role is not Role.DETACHED or probe is None or _fresh(view, state.primary) is None:
         return None
+    stranger = _another_server(record, probe)
+    if stranger:
+        return Decision(rule="another_server", reason=stranger, alarm=True)
     needs_copy = record.needs_copy or _cannot_rewind(state, view, probe)
     if not needs_copy:
         reason = f"{record.name} is back: fence, rescue, rewind, follow"
@@ -373,11 +377,21 @@ def _rejoin(state: ClusterState, view: View, policy: Policy) -> Decision | None:
     )
 
 
+def _another_server(record: NodeRecord, probe: Probe) -> str:
+    """A server that is not the one this node was is never emptied without a person's word."""
+    if not record.identity or not probe.identity:
+        return ""
+    if record.identity.split("/")[0] == probe.identity.split("/")[0]:
+        return ""
+    return (
+        f"{record.name} is another server now (system identifier {probe.identity}, expected {record.identity}): "
+        "if its contents may be replaced, `understudy setup` accepts it and has it copied"
+    )
+
+
 def _cannot_rewind(state: ClusterState, view: View, probe: Probe) -> str:
     """Why the returned server cannot be brought back key by key, or an empty string."""
     record = state.record(probe_name := state.other)
-    if record.identity and probe.identity and record.identity.split("/")[0] != probe.identity.split("/")[0]:
-        return f"{probe_name} is another server now ({probe.identity}, expected {record.identity})"
     primary = _probe(view, state.primary)
     slot = (
         primary.slots.get(state.reverse.name) if primary is not None and state.reverse is not None else None
@@ -401,6 +415,9 @@ def _standby_trouble(state: ClusterState, view: View, policy: Policy) -> Decisio
     why = state.record(state.other).needs_copy or _link_trouble(state, view, primary, standby)
     if not why:
         return None
+    stranger = _another_server(state.record(state.other), standby)
+    if stranger:
+        return Decision(rule="another_server", reason=stranger, alarm=True)
     return _begin(
         state, PlanKind.RECOPY, state.other, "link_lost", f"full copy of {state.other}: {why}", alarm=True
     )

@@ -162,6 +162,12 @@ class Engine(Protocol):
         is gone (the report then says what is unknown).
         """
 
+    async def keep(self, node: str, folder: Path, ticket: Ticket) -> RescueReport:
+        """Save the whole contents of a node that is about to be emptied and whose own commits cannot be told.
+
+        The files are durable when this returns; ``changes`` of the report counts rows.
+        """
+
     async def rewind(self, link: Link, reverse: Link, after: int, ticket: Ticket) -> int:
         """Undo on the publisher, per key, what only it had; rows get the present primary's contents.
 

@@ -10,6 +10,7 @@ from understudy.engines.base import Finding, RescueReport, VerifyReport
 from understudy.engines.postgresql import fencing, links, sequences, slots, synchronous
 from understudy.engines.postgresql.check import check
 from understudy.engines.postgresql.housekeeping import sweep
+from understudy.engines.postgresql.keep import keep
 from understudy.engines.postgresql.probe import Prober
 from understudy.engines.postgresql.rescue import rescue
 from understudy.engines.postgresql.rewind import rewind
@@ -91,6 +92,9 @@ class PostgreSQLEngine:
 
     async def rescue(self, link: Link, after: int, folder: Path, ticket: Ticket) -> RescueReport:
         return await rescue(self.sessions, self.cluster, link, after, folder, ticket)
+
+    async def keep(self, node: str, folder: Path, ticket: Ticket) -> RescueReport:
+        return await keep(self.sessions, node, folder, ticket)
 
     async def rewind(self, link: Link, reverse: Link, after: int, ticket: Ticket) -> int:
         return await rewind(self.sessions, self.cluster, link, reverse, after, ticket)
