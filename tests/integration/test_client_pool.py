@@ -6,6 +6,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import queue
+import select
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -54,6 +55,19 @@ def kill_backend_when(world: World, condition: str, how: str = "pg_terminate_bac
             f"SELECT {how} FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND ({condition})"
         ).fetchall():
             pass
+
+
+def wait_until_commits_wait(world: World) -> None:
+    """A new synchronous_standby_names is in force only some time after its reload: see a commit wait for it."""
+    with world.admin() as admin:
+        waits = False
+        while not waits:
+            admin.pgconn.send_query(b"SELECT pg_logical_emit_message(true, 'test', '')")
+            waits = not select.select([admin.fileno()], [], [], 0.3)[0]
+            if waits:
+                admin.cancel()
+            while admin.pgconn.get_result() is not None:
+                pass
 
 
 # --- ordinary life ------------------------------------------------------------------------------------------
@@ -265,6 +279,7 @@ def test_a_cancelled_synchronous_wait_is_in_doubt(world: World, pool: Pool) -> N
     world.sql("a", "ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
     world.sql("a", "SELECT pg_reload_conf()")
     try:
+        wait_until_commits_wait(world)
 
         def work() -> None:
             with pool.connection() as conn:
