@@ -17,6 +17,7 @@ from understudy.agent.agent import AlreadyRunning
 from understudy.cli import agent, change, explain, init, rescue, setup, show, status
 from understudy.cli.common import Cli, CliError, Exit, note
 from understudy.config import mask
+from understudy.demo import command as demo
 from understudy.errors import ConfigError, LeaseError, StaleEpoch, UnderstudyError, Unreachable, WitnessError
 
 _GLOBAL_VALUES = ("--config", "--cluster")
@@ -86,6 +87,7 @@ def _options(
 
 for part in (init, setup, agent, status, change, show, explain, rescue):
     part.register(app)
+demo.command(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
