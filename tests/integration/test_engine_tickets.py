@@ -121,6 +121,7 @@ CASES = (
         before=_stop,
         after=RESUME,
     ),
+    Case("keep", "b", lambda s, t: s.engine.keep("b", s.folder / f"contents-{t.plan}", t)),
     Case(
         "rewind",
         "a",
