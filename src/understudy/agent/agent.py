@@ -23,7 +23,7 @@ from understudy.engines.base import Engine
 from understudy.errors import EngineError, StaleEpoch, StaleVersion, UnderstudyError, WitnessError
 from understudy.lease import LeaseFile, boot_now
 from understudy.model import Cluster, ClusterState, NodeView, Step, View
-from understudy.witness import Witness
+from understudy.witness import Entry, Witness
 
 _TURN = 0.25
 """Longest time between two looks, in seconds, when no probe brings news earlier."""
@@ -191,8 +191,7 @@ class ClusterAgent:
             return  # a node that has not been asked yet is neither up nor down
         decision = decide(state, view, self._cluster.policy)
         if decision.state is not None:
-            state = await self._write(state, decision.state)
-            self._record(decision.rule, decision.reason)
+            state = await self._write(state, decision.state, decision.rule, decision.reason)
             self._failures, self._retry_at = 0, 0.0
         else:
             self._say(decision.rule, decision.reason, alarm=decision.alarm)
@@ -237,14 +236,18 @@ class ClusterAgent:
                 prober.ring()
         self._state, self._read_at = state, at
 
-    async def _write(self, before: ClusterState, after: ClusterState) -> ClusterState:
-        """Compare-and-set, after the invariants have agreed to it."""
+    async def _write(
+        self, before: ClusterState, after: ClusterState, kind: str, message: str, took: float | None = None
+    ) -> ClusterState:
+        """Compare-and-set with its line of history, after the invariants have agreed to it."""
         broken = invariants.of_change(before, after, self._cluster.policy.rpo)
         if broken:
             raise WitnessError(f"refusing to write a decision that breaks the rules: {'; '.join(broken)}")
         at = boot_now()
-        written = await asyncio.to_thread(self._witness.write, after, expected=before.version)
+        entry = Entry(agent=self.id, kind=kind, message=message, took=took)
+        written = await asyncio.to_thread(self._witness.write, after, expected=before.version, entry=entry)
         self._learn(written, at)
+        self._log.info(kind, message=message, took=took, epoch=written.epoch)
         return written
 
     # --- work ------------------------------------------------------------------------------------------------
@@ -296,21 +299,22 @@ class ClusterAgent:
         """One step, and its compare-and-set."""
         began = boot_now()
         outcome = await carry_out(step, state, view, self._hands)
-        state = await self._completed(state, step, outcome)
+        state = await self._completed(state, step, outcome, boot_now() - began)
         if step is Step.PUBLISH:
             self._renew_lease()
         if step is Step.FULL_COPY and state.plan is not None:
             self._probers[state.plan.target].forget_position()
-        self._record(f"step:{step}", outcome.note, took=boot_now() - began)
         return state
 
-    async def _completed(self, state: ClusterState, step: Step, outcome: StepOutcome) -> ClusterState:
+    async def _completed(
+        self, state: ClusterState, step: Step, outcome: StepOutcome, took: float
+    ) -> ClusterState:
         """Record a finished step; where somebody changed the rest of the state meanwhile, on top of that."""
         before = state
         for _ in range(5):
             after = complete(before, step, outcome, self._cluster.policy.rpo)
             try:
-                return await self._write(before, after)
+                return await self._write(before, after, f"step:{step}", outcome.note, took)
             except StaleVersion:
                 before = await self._read()
                 if before.plan != state.plan:
@@ -326,12 +330,10 @@ class ClusterAgent:
             self._postpone()
             return
         try:
-            await self._write(state, decision.state)
+            await self._write(state, decision.state, decision.rule, decision.reason)
         except WitnessError as failed:
             self._say("witness_down", f"roll back not recorded: {failed}", alarm=True)
             self._postpone()
-            return
-        self._record(decision.rule, decision.reason)
 
     def _postpone(self) -> None:
         self._retry_at = boot_now() + min(_RETRY_PAUSE_LIMIT, _RETRY_PAUSE * 2**self._failures)

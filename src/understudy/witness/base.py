@@ -27,18 +27,29 @@ class Event:
     detail: dict[str, object]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A line of history about to be written; the witness adds number, time, cluster and epoch."""
+
+    agent: str
+    kind: str
+    message: str
+    took: float | None = None
+
+
 class Witness(Protocol):
     """A small compare-and-set register per cluster. Every method raises `WitnessError` when it cannot answer."""
 
     def read(self, cluster: str) -> ClusterState | None:
         """The present state, or None before `setup`."""
 
-    def write(self, state: ClusterState, *, expected: int) -> ClusterState:
+    def write(self, state: ClusterState, *, expected: int, entry: Entry | None = None) -> ClusterState:
         """Replace version ``expected`` (0: none yet) by this state. Returns it with its new version: one more, or
         one more than the version it says itself, where that is higher (a witness that is made anew must not give
         numbers that the nodes have seen).
 
-        Durable when this returns. Raises `StaleVersion` if another version is there.
+        ``entry`` becomes history together with the state: neither is there without the other. Durable when this
+        returns. Raises `StaleVersion` if another version is there.
         """
 
     def take_agent(self, cluster: str, agent: str, now: float, takeover: float) -> tuple[bool, str, float]:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from understudy.errors import StaleVersion, WitnessError
 from understudy.model import ClusterState
-from understudy.witness.base import Event
+from understudy.witness.base import Entry, Event
 from understudy.witness.codec import decode, encode
 
 _SCHEMA = """
@@ -89,7 +89,7 @@ class SqliteWitness:
             ).fetchone()
         return None if row is None else replace(decode(row[0]), version=row[1])
 
-    def write(self, state: ClusterState, *, expected: int) -> ClusterState:
+    def write(self, state: ClusterState, *, expected: int, entry: Entry | None = None) -> ClusterState:
         following = replace(state, version=max(expected, state.version) + 1)
         with self._transaction("write") as db:
             row = db.execute("SELECT version FROM state WHERE cluster = ?", (state.cluster,)).fetchone()
@@ -101,6 +101,8 @@ class SqliteWitness:
                 "DO UPDATE SET version = excluded.version, record = excluded.record",
                 (state.cluster, following.version, encode(following)),
             )
+            if entry is not None:
+                _insert(db, state.cluster, state.epoch, entry, {})
         return following
 
     def take_agent(self, cluster: str, agent: str, now: float, takeover: float) -> tuple[bool, str, float]:
@@ -137,15 +139,9 @@ class SqliteWitness:
         took: float | None = None,
         detail: dict[str, object] | None = None,
     ) -> None:
+        entry = Entry(agent=agent, kind=kind, message=message, took=took)
         with self._transaction("log") as db:
-            at = time.time()
-            row = (at, cluster, agent, epoch, kind, message, took, json.dumps(detail or {}))
-            cursor = db.execute(
-                "INSERT INTO event (wall, cluster, agent, epoch, kind, message, took, detail) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                row,
-            )
-            db.execute("DELETE FROM event WHERE id <= ?", ((cursor.lastrowid or 0) - _EVENTS_KEPT,))
+            _insert(db, cluster, epoch, entry, detail or {})
 
     def events(self, cluster: str, *, limit: int, after: int = 0) -> Sequence[Event]:
         with self._errors("read events"), self._lock:
@@ -172,3 +168,14 @@ class SqliteWitness:
     def close(self) -> None:
         with self._lock:
             self._db.close()
+
+
+def _insert(
+    db: sqlite3.Connection, cluster: str, epoch: int, entry: Entry, detail: dict[str, object]
+) -> None:
+    """Add a line of history and forget the oldest ones past the limit."""
+    cursor = db.execute(
+        "INSERT INTO event (wall, cluster, agent, epoch, kind, message, took, detail) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (time.time(), cluster, entry.agent, epoch, entry.kind, entry.message, entry.took, json.dumps(detail)),
+    )
+    db.execute("DELETE FROM event WHERE id <= ?", ((cursor.lastrowid or 0) - _EVENTS_KEPT,))
