@@ -25,6 +25,16 @@ class CommitInDoubt(psycopg.OperationalError, UnderstudyError):
         self.node, self.epoch, self.token = node, epoch, token
 
 
+def unsettled(doubt: CommitInDoubt, error: Exception) -> CommitInDoubt:
+    """A doubt that could not be settled, because the attempt to do so ended in ``error``."""
+    return CommitInDoubt(
+        f"{doubt} The attempt to settle it ended in {type(error).__name__}: {error}",
+        node=doubt.node,
+        epoch=doubt.epoch,
+        token=doubt.token,
+    )
+
+
 class NoPrimaryAvailable(psycopg.OperationalError, UnderstudyError):
     """No node could be written to within the hold time. Nothing was sent: it is safe to try again later."""
 

@@ -19,7 +19,7 @@ from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_rand
 
 from understudy.client.admission import hold, no_primary
 from understudy.client.connection import Connection
-from understudy.client.errors import CommitInDoubt, NoPrimaryAvailable
+from understudy.client.errors import CommitInDoubt, NoPrimaryAvailable, unsettled
 from understudy.client.host import Host, host_of
 from understudy.client.inner import Target
 from understudy.client.outcome import certainly_not_committed
@@ -183,23 +183,32 @@ class Pool:
 
         Args:
             exactly_once: also settle `CommitInDoubt`. A token is inserted first in the same transaction; where
-                an attempt's commit is in doubt, the next one sees by that token whether it was applied.
+                an attempt's commit is in doubt, the next one sees by that token whether it was applied. Where no
+                later attempt comes to look, this raises `CommitInDoubt`, whatever ended the last one.
             timeout: seconds for each checkout.
         """
         token = uuid.uuid4() if exactly_once else None
         results: list[T] = []
+        doubts: list[CommitInDoubt] = []
 
         def again(error: BaseException) -> bool:
             return certainly_not_committed(error) or (token is not None and isinstance(error, CommitInDoubt))
 
-        for attempt in Retrying(
-            retry=retry_if_exception(again),
-            stop=stop_after_attempt(attempts),
-            wait=wait_random_exponential(multiplier=0.01, max=1.0),
-            reraise=True,
-        ):
-            with attempt:
-                return self._attempt(work, token, results, timeout)
+        try:
+            for attempt in Retrying(
+                retry=retry_if_exception(again),
+                stop=stop_after_attempt(attempts),
+                wait=wait_random_exponential(multiplier=0.01, max=1.0),
+                reraise=True,
+            ):
+                with attempt:
+                    return self._attempt(work, token, results, doubts, timeout)
+        except CommitInDoubt:
+            raise
+        except Exception as error:
+            if doubts:
+                raise unsettled(doubts[-1], error) from error
+            raise
         raise AssertionError("tenacity ends with a result or an exception")
 
     def _attempt(
@@ -207,17 +216,23 @@ class Pool:
         work: Callable[[Connection], T],
         token: uuid.UUID | None,
         results: list[T],
+        doubts: list[CommitInDoubt],
         timeout: float | None,
     ) -> T:
-        with self.connection(timeout) as conn, conn.transaction():
-            if token is not None:
-                conn.token = token
-                # Waits for an old session that still holds this token: its fate is known afterwards.
-                claim = conn.cursor(row_factory=tuple_row).execute(_CLAIM, (token,))
-                if claim.fetchone() == (False,) and results:
-                    return results[-1]
-            results.append(work(conn))
-        return results[-1]
+        try:
+            with self.connection(timeout) as conn, conn.transaction():
+                if token is not None:
+                    conn.token = token
+                    # Waits for an old session that still holds this token: its fate is known afterwards.
+                    claim = conn.cursor(row_factory=tuple_row).execute(_CLAIM, (token,))
+                    if claim.fetchone() == (False,) and results:
+                        return results[-1]
+                    doubts.clear()  # no earlier attempt is there: how this one ends is how it all ends
+                results.append(work(conn))
+            return results[-1]
+        except CommitInDoubt as error:
+            doubts.append(error)
+            raise
 
     def close(self) -> None:
         """Close all connections that are not in use; the others as they come back."""

@@ -18,7 +18,7 @@ from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait
 
 from understudy.client.admission_async import hold, no_primary
 from understudy.client.connection_async import AsyncConnection
-from understudy.client.errors import CommitInDoubt, NoPrimaryAvailable
+from understudy.client.errors import CommitInDoubt, NoPrimaryAvailable, unsettled
 from understudy.client.host import Host, host_of
 from understudy.client.inner_async import AsyncTarget
 from understudy.client.outcome import certainly_not_committed
@@ -182,23 +182,32 @@ class AsyncPool:
 
         Args:
             exactly_once: also settle `CommitInDoubt`. A token is inserted first in the same transaction; where
-                an attempt's commit is in doubt, the next one sees by that token whether it was applied.
+                an attempt's commit is in doubt, the next one sees by that token whether it was applied. Where no
+                later attempt comes to look, this raises `CommitInDoubt`, whatever ended the last one.
             timeout: seconds for each checkout.
         """
         token = uuid.uuid4() if exactly_once else None
         results: list[T] = []
+        doubts: list[CommitInDoubt] = []
 
         def again(error: BaseException) -> bool:
             return certainly_not_committed(error) or (token is not None and isinstance(error, CommitInDoubt))
 
-        async for attempt in AsyncRetrying(
-            retry=retry_if_exception(again),
-            stop=stop_after_attempt(attempts),
-            wait=wait_random_exponential(multiplier=0.01, max=1.0),
-            reraise=True,
-        ):
-            with attempt:
-                return await self._attempt(work, token, results, timeout)
+        try:
+            async for attempt in AsyncRetrying(
+                retry=retry_if_exception(again),
+                stop=stop_after_attempt(attempts),
+                wait=wait_random_exponential(multiplier=0.01, max=1.0),
+                reraise=True,
+            ):
+                with attempt:
+                    return await self._attempt(work, token, results, doubts, timeout)
+        except CommitInDoubt:
+            raise
+        except Exception as error:
+            if doubts:
+                raise unsettled(doubts[-1], error) from error
+            raise
         raise AssertionError("tenacity ends with a result or an exception")
 
     async def _attempt(
@@ -206,17 +215,23 @@ class AsyncPool:
         work: Callable[[AsyncConnection], Awaitable[T]],
         token: uuid.UUID | None,
         results: list[T],
+        doubts: list[CommitInDoubt],
         timeout: float | None,  # noqa: ASYNC109
     ) -> T:
-        async with self.connection(timeout) as conn, conn.transaction():
-            if token is not None:
-                conn.token = token
-                # Waits for an old session that still holds this token: its fate is known afterwards.
-                claim = await conn.cursor(row_factory=tuple_row).execute(_CLAIM, (token,))
-                if await claim.fetchone() == (False,) and results:
-                    return results[-1]
-            results.append(await work(conn))
-        return results[-1]
+        try:
+            async with self.connection(timeout) as conn, conn.transaction():
+                if token is not None:
+                    conn.token = token
+                    # Waits for an old session that still holds this token: its fate is known afterwards.
+                    claim = await conn.cursor(row_factory=tuple_row).execute(_CLAIM, (token,))
+                    if await claim.fetchone() == (False,) and results:
+                        return results[-1]
+                    doubts.clear()  # no earlier attempt is there: how this one ends is how it all ends
+                results.append(await work(conn))
+            return results[-1]
+        except CommitInDoubt as error:
+            doubts.append(error)
+            raise
 
     async def close(self) -> None:
         """Close all connections that are not in use; the others as they come back."""
