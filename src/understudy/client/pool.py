@@ -359,7 +359,7 @@ class Pool:
     def _back(self, conn: Connection) -> None:
         inner = conn._pool
         if inner is not None:
-            inner.putconn(conn)  # type: ignore[attr-defined]
+            self._switch.give_back(inner, conn)
 
     def _drop(self, target: Target) -> None:
         for key, known in list(self._targets.items()):

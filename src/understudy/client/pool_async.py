@@ -360,7 +360,7 @@ class AsyncPool:
     async def _back(self, conn: AsyncConnection) -> None:
         inner = conn._pool
         if inner is not None:
-            await inner.putconn(conn)  # type: ignore[attr-defined]
+            await self._switch.give_back(inner, conn)
 
     def _drop(self, target: AsyncTarget) -> None:
         for key, known in list(self._targets.items()):
