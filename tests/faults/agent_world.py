@@ -79,6 +79,11 @@ class World:
     def kinds(self) -> list[str]:
         return [e.kind for e in self.witness.events(self.name, limit=10_000)]
 
+    def lag_known(self) -> bool:
+        """The agent has written a heartbeat and knows how far the standby is behind it."""
+        lease = LeaseFile(self.directory / f"{self.name}.lease").read()
+        return lease is not None and 0.0 <= lease.standby_lag < 1.0
+
     def ask(self, kind: RequestKind, target: str, *, accept_loss: bool = False) -> None:
         state = self.state()
         request = Request(id="test", kind=kind, target=target, accept_loss=accept_loss)
@@ -131,12 +136,6 @@ async def world_of(pair: Pair, directory: Path) -> AsyncIterator[World]:
     finally:
         await world.stop_agents()
         witness.close()
-
-
-def lag_known(world: World) -> bool:
-    """The agent has written a heartbeat and knows how far the standby is behind it."""
-    lease = LeaseFile(world.directory / f"{world.name}.lease").read()
-    return lease is not None and 0.0 <= lease.standby_lag < 1.0
 
 
 def names(world: World, node: str) -> set[str]:

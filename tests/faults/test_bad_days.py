@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from tests.faults.agent_world import Servers, World, lag_known, names, replicated, world_of
+from tests.faults.agent_world import Servers, World, names, replicated, world_of
 from tests.integration.conftest import FAST, PASSWORD, make_pair
 
 from understudy.embedded import EmbeddedPostgreSQL
@@ -127,7 +127,7 @@ async def test_a_full_disk_on_the_standby_stops_nothing_and_loses_nothing(
         pair = make_pair({"a": servers["a"], "b": cramped}, failback=Failback.MANUAL)
         async with world_of(pair, tmp_path) as world:
             world.start_agent()
-            await world.until(lambda _: lag_known(world), "heartbeats arrive")
+            await world.until(lambda _: world.lag_known(), "heartbeats arrive")
             filler = small_disk / "filler"
             with filler.open("wb") as file, pytest.raises(OSError, match="No space"):
                 while True:
