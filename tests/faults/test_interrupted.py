@@ -1,9 +1,7 @@
 """Every step of every plan, interrupted: the agent is killed or stopped around it, either server crashes at it.
 
-`pytest -m "" tests/faults/test_interrupted.py -k zero --table docs/reference/interrupted-zero.md` runs every cell of that
-mode and writes the table.
-
-
+`pytest -m "" tests/faults/test_interrupted.py -k zero --table FILE` runs every cell of that mode and writes the table.
+"""
 
 from __future__ import annotations
 
