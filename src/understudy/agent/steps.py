@@ -133,6 +133,8 @@ async def _resume_apply(state: ClusterState, plan: Plan, view: View, hands: Hand
     if not view.nodes[state.link.subscriber].up:
         return StepOutcome(note=f"{state.link.subscriber} does not answer: it follows when it returns")
     try:
+        # A switchover that was rolled back may have made it wait for a standby of its own, and its worker with it.
+        await hands.engine.relax_sync(state.link.subscriber, _ticket(state))
         await hands.engine.resume_apply(state.link, _ticket(state))
     except Unreachable as error:
         return StepOutcome(note=f"{state.link.subscriber} could not be resumed now: {error}")

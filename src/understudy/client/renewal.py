@@ -115,6 +115,10 @@ class Renewal:
                 standby=present.standby,
                 standby_lag=-1.0,  # nobody measures it while the agent is away
             )
+        if state is None:
+            return (
+                False  # only the witness says that a change is finished: fence rows are raised before it is
+            )
         if present is not None and present.deadline > boot_now():
             return False  # somebody is at work: HOLDING or CHANGING
         return self._file.write(

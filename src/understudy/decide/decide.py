@@ -454,6 +454,8 @@ def _tidy(state: ClusterState, view: View, policy: Policy) -> Decision | None:
     subscription = standby.subscriptions.get(state.link.name) if state.link is not None else None
     if subscription is not None and not subscription.enabled:
         why.append(f"{state.other} has stopped applying")
+    if "understudy_" in standby.sync_names:
+        why.append(f"{state.other} waits for a standby of its own")
     if state.old_links:
         why.append("old links remain")
     spare = standby.slots.get(state.spare_slot)
