@@ -74,6 +74,10 @@ class Renewal:
                 self.attempt()
             except (UnderstudyError, OSError):
                 continue  # the lease stays as it is; holding calls say why
+            except RuntimeError:
+                if threading.main_thread().is_alive():
+                    raise
+                return  # the interpreter is going down and gives no more threads to resolve names with
 
     def attempt(self) -> bool:
         """Try once. False when another process does it, or when two of three did not confirm."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 
@@ -24,14 +23,16 @@ def read_fence(dsn: str, *, timeout: float) -> tuple[int, str]:
 def read_fences(dsns: list[str], *, timeout: float) -> list[tuple[int, str] | None]:
     """Ask several nodes at the same time; None for each that gave no answer in time."""
 
-    def ask(dsn: str) -> tuple[int, str] | None:
+    async def ask(dsn: str) -> tuple[int, str] | None:
         try:
-            return read_fence(dsn, timeout=timeout)
+            return await _ask_within(dsn, timeout)
         except Unreachable:
             return None
 
-    with ThreadPoolExecutor(max_workers=max(1, len(dsns))) as threads:
-        return list(threads.map(ask, dsns))
+    async def ask_all() -> list[tuple[int, str] | None]:
+        return list(await asyncio.gather(*(ask(dsn) for dsn in dsns)))
+
+    return asyncio.run(ask_all())
 
 
 async def _ask_within(dsn: str, seconds: float) -> tuple[int, str]:
