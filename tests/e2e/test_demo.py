@@ -54,7 +54,9 @@ def temporary() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="understudy-e2e-"))
     folder.chmod(0o711)
     yield folder
-    for programs in folder.glob("understudy-postgresql-*"):  # made once per TMPDIR and kept, see embedded/programs.py
+    for programs in folder.glob(
+        "understudy-postgresql-*"
+    ):  # made once per TMPDIR and kept, see embedded/programs.py
         shutil.rmtree(programs)
     folder.rmdir()  # fails where anything else is left
 
