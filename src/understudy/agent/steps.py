@@ -93,6 +93,10 @@ async def _stop_apply(state: ClusterState, plan: Plan, view: View, hands: Hands)
 
 
 async def _raise_sequences(state: ClusterState, plan: Plan, view: View, hands: Hands) -> StepOutcome:
+    probe = view.nodes[plan.target].probe
+    if probe is not None and not probe.fenced:
+        # A switchover whose PROMOTE took effect, but whose source died before that was recorded, is now this failover.
+        await hands.engine.fence(plan.target, _ticket(state))
     await hands.engine.raise_sequences(plan.target, _ticket(state))
     return StepOutcome(note="sequences are past anything handed out")
 
