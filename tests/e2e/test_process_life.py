@@ -24,6 +24,7 @@ from understudy.client import Pool
 from understudy.lease import Phase
 
 ROOT = Path(__file__).parents[2]
+CHILDREN = 2
 SESSIONS = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'understudy-client/%'"
 
 
@@ -183,11 +184,12 @@ def test_gunicorn_ends_in_order_with_a_request_that_is_held(
 # --- Celery -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_celery_prefork_across_a_change(
     world: World, environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = tmp_path / "log"
-    options = "-A tests.e2e.apps:celery worker --pool prefork -c 2 --without-gossip --without-mingle"
+    options = "-A tests.e2e.apps:celery worker --pool prefork -c 2 --loglevel INFO --without-gossip"
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("WARM_UP")  # this process only sends
@@ -265,7 +267,7 @@ def test_children_made_while_threads_use_the_pool(world: World, method: str) -> 
     with Pool(world.cluster, world.directory, max_size=3) as pool, ThreadPoolExecutor(4) as threads:
         busy = [threads.submit(insert_until_stopped, pool) for _ in range(4)]
         children = []
-        for _ in range(4):
+        for _ in range(CHILDREN):
             here, there = context.Pipe()
             given = (world.cluster, world.directory, pool if method == "fork" else None, there, 1)
             child = context.Process(target=_work_across_a_change, args=given)
@@ -282,9 +284,9 @@ def test_children_made_while_threads_use_the_pool(world: World, method: str) -> 
             assert child.exitcode == 0
         stop.set()
         done = sum(future.result() for future in busy)
-    assert first == [["a"]] * 4
-    assert second == [["a", "b"]] * 4
-    assert len(world.names("a") + world.names("b")) == done + 4 * 2 * 2
+    assert first == [["a"]] * CHILDREN
+    assert second == [["a", "b"]] * CHILDREN
+    assert len(world.names("a") + world.names("b")) == done + CHILDREN * 2 * 2
     assert_all_gone(world)
 
 
