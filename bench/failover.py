@@ -70,39 +70,56 @@ def await_failover(lab: Lab, fault: str, node: str, event: int) -> bool:
     return alone
 
 
-def once(lab: Lab, load: Writers, fault: str) -> tuple[float | None, bool]:
-    """One fault, from a healthy pair to a healthy pair. Returns (outage in ms, Understudy began it by itself)."""
+def phases(lab: Lab, event: int, wall: float) -> dict[str, float]:
+    """Where the time went: when each event of the failover was written down, in ms since the fault."""
+    found: dict[str, float] = {}
+    for seen in lab.events(event):
+        found.setdefault(seen.kind.removeprefix("step:"), round((seen.wall - wall) * 1000, 1))
+        if seen.kind == "step:publish":
+            break
+    return found
+
+
+def once(lab: Lab, load: Writers, fault: str) -> tuple[float | None, bool, dict[str, float]]:
+    """One fault, from a healthy pair to a healthy pair.
+
+    Returns (outage in ms, Understudy began the failover by itself, when its steps were done in ms since the fault).
+    """
     if fault == "partial-freeze" and lab.standby_agent.pid is None:
         lab.standby_agent.start()
         lab.await_true(
-            lambda: any(e.message.endswith("(waiting in standby)") for e in lab.events()), 20, "a second agent"
+            lambda: any(e.message.endswith("(waiting in standby)") for e in lab.events()),
+            20,
+            "a second agent",
         )
     common.steady(load)
-    event, began = lab.last_event, time.monotonic_ns()
+    event, began, wall = lab.last_event, time.monotonic_ns(), time.time()
     node = break_primary(lab, fault)
     alone = await_failover(lab, fault, node, event)
     common.steady(load)
     if fault == "partial-freeze":
         common.steady(load, 1000)  # the old sessions have time to do harm
-    outage = audit.outage_ms(load.entries(), began)
+    outage, steps = audit.outage_ms(load.entries(), began), phases(lab, event, wall)
     mend(lab, fault, node)
     lab.await_settled(120)
     if fault == "partial-freeze":  # the thawed agent has been replaced: it waits in the other one's place now
         lab.agent, lab.standby_agent = lab.standby_agent, lab.agent
-    return outage, alone
+    return outage, alone, steps
 
 
 def measure(arguments: argparse.Namespace) -> common.Result:
     mode, fault = Rpo(arguments.mode), arguments.fault
     outages: list[float | None] = []
+    steps: list[dict[str, float]] = []
     alone = 0
     with Lab(
         mode=mode, scale=arguments.scale, policy=MANUAL, proxies=fault == "blackhole", say=common.say
     ) as lab:
         with common.writers(lab, exactly_once=arguments.exactly_once) as load:
             for number in range(arguments.repeat):
-                outage, by_itself = once(lab, load, fault)
+                outage, by_itself, done = once(lab, load, fault)
                 outages.append(outage)
+                steps.append(done)
                 alone += by_itself
                 common.say(f"{fault} {number + 1} of {arguments.repeat}: outage {outage or -1:.0f} ms")
             common.steady(load)
@@ -124,7 +141,7 @@ def measure(arguments: argparse.Namespace) -> common.Result:
         "errors_by_kind": errors,
         "failovers_without_a_person": alone,
         "contents_equal": equal,
-        "runs": common.numbers(outages),
+        "runs": [{"outage_ms": o, **s} for o, s in zip(common.numbers(outages), steps, strict=True)],
         "versions": {"postgresql": server},
         "peers": peers(fault, arguments),
     }
@@ -136,7 +153,9 @@ def peers(fault: str, arguments: argparse.Namespace) -> dict[str, common.Result]
     if fault == "freeze" and not arguments.no_peers:
         found["plain psycopg"] = frozen_plain(arguments.scale)
     else:
-        found["plain psycopg"] = {"skipped": "measured with --fault freeze: without a second server nothing returns"}
+        found["plain psycopg"] = {
+            "skipped": "measured with --fault freeze: without a second server nothing returns"
+        }
     return found
 
 
