@@ -54,7 +54,12 @@ class ClusterAgent:
         self._standby = standby
         self._lease = LeaseFile(directory / f"{cluster.name}.lease")
         self._keeper = LeaseKeeper(self._lease, cluster.policy, boot_now)
-        self._hands = Hands(engine=engine, keeper=self._keeper, rescues=directory / "rescue")
+        self._hands = Hands(
+            engine=engine,
+            keeper=self._keeper,
+            rescues=directory / "rescue",
+            patience=2 * cluster.policy.probe_timeout,
+        )
         self._doorbell = Doorbell(directory / f"{cluster.name}.sock", self._rung)
         self.id = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self._log = structlog.get_logger().bind(cluster=cluster.name, agent=self.id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +16,17 @@ from understudy.model import ClusterState, Link, Plan, PlanKind, Step, Ticket, V
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hands:
-    """What steps act with. ``rescues``: the folder in which rescue folders are made."""
+    """What steps act with.
+
+    Args:
+        rescues: the folder in which rescue folders are made.
+        patience: seconds for what is tried on a node that may hang and must not hold up a failover.
+    """
 
     engine: Engine
     keeper: LeaseKeeper
     rescues: Path
+    patience: float
 
 
 async def carry_out(step: Step, state: ClusterState, view: View, hands: Hands) -> StepOutcome:
@@ -71,9 +78,11 @@ async def _fence_if_reachable(state: ClusterState, plan: Plan, view: View, hands
     if not view.nodes[plan.source].up:
         return StepOutcome(note=f"{plan.source} does not answer: it will be fenced when it returns")
     try:
-        await hands.engine.fence(plan.source, _ticket(state))
-    except Unreachable as error:
-        return StepOutcome(note=f"{plan.source} could not be fenced now: {error}")
+        # A postmaster that hangs accepts logins and never answers, while sessions that are open go on.
+        async with asyncio.timeout(hands.patience):
+            await hands.engine.fence(plan.source, _ticket(state))
+    except (Unreachable, TimeoutError) as error:
+        return StepOutcome(note=f"{plan.source} could not be fenced now: {error or 'no answer in time'}")
     return StepOutcome(note=f"{plan.source} refuses writes")
 
 

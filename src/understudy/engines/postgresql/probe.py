@@ -20,8 +20,10 @@ logger = logging.getLogger(__name__)
 # Computing it reads many catalog rows, and a schema changes rarely.
 SCHEMA_EVERY = 10.0
 
-# How many times as long as the last one a login may take before it counts as missed.
+# How many times as long as usual a login may take before it counts as missed; what is usual grows slowly, so that one
+# slow login on a busy machine does not make a dead server be waited for.
 _LOGIN_PATIENCE = 4.0
+_SLOWER = 1.25
 
 # A write that fails like this says that the node cannot take writes: resources, I/O, read-only, corruption.
 _UNWRITABLE = ("53", "58", "25006", "XX")
@@ -90,7 +92,8 @@ class Prober:
         connection = await connect(
             self._cluster, node, dsn, "probe", within=within, statement=policy.probe_timeout * 2
         )
-        self._dialling[node] = self._clock() - began
+        took = self._clock() - began
+        self._dialling[node] = min(took, _SLOWER * self._dialling.get(node, took))
         return connection
 
     async def _ask(
