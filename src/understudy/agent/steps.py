@@ -82,7 +82,7 @@ async def _fence_if_reachable(state: ClusterState, plan: Plan, view: View, hands
         async with asyncio.timeout(hands.patience):
             await hands.engine.fence(plan.source, _ticket(state))
     except (Unreachable, TimeoutError) as error:
-        return StepOutcome(note=f"{plan.source} could not be fenced now: {error or 'no answer in time'}")
+        return StepOutcome(note=f"{plan.source} could not be fenced now: {error!s:.200}")
     return StepOutcome(note=f"{plan.source} refuses writes")
 
 
