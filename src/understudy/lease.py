@@ -327,6 +327,17 @@ def _locked(fd: int, path: Path) -> Iterator[None]:
         fcntl.flock(fd, fcntl.LOCK_UN)
 
 
+def _reserve(fd: int) -> None:
+    """Give a new file all its blocks. A hole would have to be filled at a store into the map, and where the disk
+    is full by then the kernel ends the process that stores (SIGBUS).
+    """
+    try:
+        os.posix_fallocate(fd, 0, _SIZE)
+    except OSError:
+        os.ftruncate(fd, 0)  # what is half done would be refused as somebody else's file
+        raise
+
+
 def _prepare(fd: int, path: Path) -> None:
     """Size and label a new file; refuse one that is not ours."""
     status = os.fstat(fd)
@@ -338,7 +349,7 @@ def _prepare(fd: int, path: Path) -> None:
             "If nothing else uses this file, stop Understudy on this host and remove it."
         )
     if status.st_size == 0:
-        os.ftruncate(fd, _SIZE)
+        _reserve(fd)
         os.pwrite(fd, HEADER.pack(MAGIC, LAYOUT, 0), 0)
         with suppress(PermissionError):
             os.fchmod(fd, 0o660)  # whatever the umask: the agent and the application may be different users

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from enum import IntEnum
 from hashlib import blake2b
+from math import isfinite
 
 from understudy.errors import LeaseError
 
@@ -63,8 +64,16 @@ def boot_now() -> float:
 
 
 def encode(sequence: int, lease: Lease) -> bytes:
-    """The record as it lies in the file. Raises `LeaseError` for a name that does not fit."""
+    """The record as it lies in the file.
+
+    Raises `LeaseError` for a name that does not fit, a lease for nobody, or times that are not finite: such a lease
+    would never end.
+    """
     primary, standby = lease.primary.encode(), lease.standby.encode()
+    if not primary:
+        raise LeaseError("expected the name of the primary, found an empty name")
+    if not (isfinite(lease.deadline) and isfinite(lease.renewed)):
+        raise LeaseError(f"expected finite times, found deadline {lease.deadline}, renewed {lease.renewed}")
     for name in (primary, standby):
         if len(name) > NAME_BYTES:
             raise LeaseError(f"expected a node name of at most {NAME_BYTES} bytes, found {name.decode()!r}")
@@ -75,7 +84,7 @@ def encode(sequence: int, lease: Lease) -> bytes:
         lease.phase,
         lease.deadline,
         lease.renewed,
-        lease.standby_lag,
+        lease.standby_lag if isfinite(lease.standby_lag) else -1.0,
         len(primary),
         primary,
         len(standby),
@@ -98,7 +107,9 @@ def decode(state: bytes) -> Lease | None:
     magic, written_as, epoch, phase, deadline, renewed, lag, n_primary, primary, n_standby, standby = (
         _RECORD.unpack(body)
     )
-    if magic != MAGIC or written_as != sequence or max(n_primary, n_standby) > NAME_BYTES:
+    if magic != MAGIC or written_as != sequence or n_primary == 0 or max(n_primary, n_standby) > NAME_BYTES:
+        return None
+    if not (isfinite(deadline) and isfinite(renewed) and isfinite(lag)):
         return None
     try:
         return Lease(
