@@ -11,6 +11,8 @@ from pathlib import Path
 if __package__ in (None, ""):  # `python bench/failover.py`
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import psycopg
+
 from bench import _common as common
 from understudy.demo import audit, tpcb
 from understudy.demo.lab import MANUAL, Lab
@@ -167,23 +169,24 @@ def frozen_plain(scale: int) -> common.Result:
     with EmbeddedPostgreSQL(folder, name="peer", temporary=True, die_with_parent=True) as server:
         server.prepare("bank", password="peer")
         dsn = server.dsn("app", "bank", "peer")
-        import psycopg
-
         with psycopg.connect(dsn, autocommit=True) as connection:
             tpcb.create(connection, scale)
-        ledgers = Path(tempfile.mkdtemp(prefix="understudy-peer-ledgers-"))
-        with Writers(ledgers, scale=scale, plain_dsn=dsn) as load:
+        with (
+            tempfile.TemporaryDirectory(prefix="understudy-peer-") as ledgers,
+            Writers(Path(ledgers), scale=scale, plain_dsn=dsn) as load,
+        ):
             common.steady(load)
             began = time.monotonic_ns()
             server.freeze()
             time.sleep(PEER_BOUND)
             server.thaw()
             common.steady(load)
-            outage = audit.outage_ms(load.entries(), began)
+            load.stop()
+            entries = load.entries()
         with psycopg.connect(dsn) as connection:
-            counted = audit.count(load.entries(), audit.rows(connection), [])
+            counted = audit.count(entries, audit.rows(connection), [])
     return {
-        "outage_ms": common.summary([outage]),
+        "outage_ms": common.summary([audit.outage_ms(entries, began)]),
         "acked": counted.acked,
         "lost": counted.absent,
         "doubled": counted.doubled,
