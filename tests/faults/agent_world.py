@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from tests.integration.conftest import Pair
+from tests.integration.conftest import Pair, remove
 
 from understudy.agent.agent import ClusterAgent
 from understudy.agent.doorbell import ring
@@ -108,6 +108,16 @@ class World:
         return await self.until(holds, f"{primary} primary, {other} follows")
 
 
+def _take_away(pair: Pair) -> None:
+    """Leave the servers as they were: databases that go on replicating would slow every later test down."""
+    for server in pair.servers.values():
+        server.thaw()
+        if not server.running:
+            server.start()
+    for node in pair.servers:
+        remove(pair, node)
+
+
 @asynccontextmanager
 async def world_of(pair: Pair, directory: Path) -> AsyncIterator[World]:
     """Set the pair up and write its first state; stops every agent in the end."""
@@ -136,6 +146,7 @@ async def world_of(pair: Pair, directory: Path) -> AsyncIterator[World]:
     finally:
         await world.stop_agents()
         witness.close()
+        _take_away(pair)
 
 
 def names(world: World, node: str) -> set[str]:
