@@ -12,7 +12,6 @@ import threading
 from pathlib import Path
 
 from understudy.engines.postgresql.fence_row import read_fences
-from understudy.errors import UnderstudyError, WitnessError
 from understudy.lease import Lease, LeaseFile, Phase, boot_now
 from understudy.model import Cluster, ClusterState, PlanKind
 from understudy.witness.sqlite import SqliteWitness
@@ -72,7 +71,7 @@ class Renewal:
             self._go.clear()
             try:
                 self.attempt()
-            except (UnderstudyError, OSError):
+            except Exception:  # noqa: BLE001, S112 - this thread must outlive whatever a broken register makes of it
                 continue  # the lease stays as it is; holding calls say why
             except RuntimeError:
                 if threading.main_thread().is_alive():
@@ -130,6 +129,7 @@ class Renewal:
         )
 
     def _state(self) -> ClusterState | None:
+        """What the witness says; None where it cannot be read, for whatever reason: two others may suffice."""
         path = self._directory / "witness.db"
         if not path.exists():
             return None
@@ -139,5 +139,5 @@ class Renewal:
                 return witness.read(self._cluster.name)
             finally:
                 witness.close()
-        except WitnessError:
+        except Exception:  # noqa: BLE001 - a damaged file may show as any error
             return None
