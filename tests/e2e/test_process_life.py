@@ -360,10 +360,13 @@ def test_sigterm_inside_a_transaction_leaves_nothing(
     with started(environment, _OPEN, how) as process:
         assert process.stdout.readline() == "open\n"
         assert world.file.quiet(before_epoch=2) == [process.pid]
+        asleep = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+        while not (sessions := world.sql("a", asleep)):
+            pass
         process.terminate()
         assert process.wait() == code
     assert world.file.quiet(before_epoch=2) == []
-    for (pid,) in world.sql("a", "SELECT pid FROM pg_stat_activity WHERE wait_event = 'PgSleep'"):
+    for (pid,) in sessions:
         world.sql("a", "SELECT pg_terminate_backend(%s)", pid)  # it would notice after ten minutes
     assert world.names() == []
     assert_all_gone(world)
