@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from tests.faults.agent_world import Servers, World, names, replicated, world_of
+from tests.faults.interrupted import agents_of
 from tests.integration.conftest import FAST, PASSWORD, make_pair
 
 from understudy.embedded import EmbeddedPostgreSQL
@@ -162,3 +164,27 @@ async def _heartbeat_stands_still(world: World) -> None:
             if "b missed" in world.story():
                 return
             await asyncio.sleep(0.05)
+
+
+async def test_sighup_reads_the_configuration_again_and_keeps_the_old_one_where_it_is_bad(
+    servers: Servers, healed: None, tmp_path: Path
+) -> None:
+    pair = make_pair(servers, failback=Failback.MANUAL, probe_timeout=0.6)
+    async with world_of(pair, tmp_path) as world, agents_of(world) as agents:
+        process = agents.start()
+        await world.until(lambda _: world.lag_known(), "the agent knows the pair")
+        path, log = tmp_path / "understudy.toml", tmp_path / "agents.log"
+        good = path.read_text()
+        path.write_text("this is no TOML")
+        process.send_signal(signal.SIGHUP)
+        await world.until(lambda _: "reload_refused" in log.read_text(), "the bad file is refused")
+        assert process.poll() is None
+        assert PASSWORD not in log.read_text()
+        path.write_text(good.replace("probe_timeout = 0.6", "probe_timeout = 0.9"))
+        process.send_signal(signal.SIGHUP)
+        await world.until(lambda _: world.kinds().count("agent_started") == 2, "it runs with the new one")
+        world.ask(RequestKind.SWITCHOVER, "b")
+        await world.settled("b")
+        process.send_signal(signal.SIGTERM)
+        assert await asyncio.to_thread(process.wait, 30) == 0
+        assert world.witness.agent(world.name) is None  # the place was given up

@@ -12,6 +12,7 @@ import threading
 from pathlib import Path
 
 from understudy.engines.postgresql.fence_row import read_fences
+from understudy.errors import UnderstudyError, WitnessError
 from understudy.lease import Lease, LeaseFile, Phase, boot_now
 from understudy.model import Cluster, ClusterState, PlanKind
 from understudy.witness.sqlite import SqliteWitness
@@ -71,7 +72,7 @@ class Renewal:
             self._go.clear()
             try:
                 self.attempt()
-            except Exception:  # noqa: BLE001, S112 - this thread must outlive whatever a broken register makes of it
+            except (UnderstudyError, OSError):
                 continue  # the lease stays as it is; holding calls say why
             except RuntimeError:
                 if threading.main_thread().is_alive():
@@ -139,5 +140,5 @@ class Renewal:
                 return witness.read(self._cluster.name)
             finally:
                 witness.close()
-        except Exception:  # noqa: BLE001 - a damaged file may show as any error
+        except WitnessError:
             return None

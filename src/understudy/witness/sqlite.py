@@ -64,7 +64,11 @@ class SqliteWitness:
     def _errors(self, doing: str) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.Error, OSError) as error:
+        except (
+            sqlite3.Error,
+            OSError,
+            UnicodeError,
+        ) as error:  # UnicodeError: a damaged text of SQLite's own
             raise WitnessError(
                 f"witness {self.path}: could not {doing}: {error}; "
                 "check that the folder exists, is writable for this user, and that its disk is not full"
@@ -87,7 +91,15 @@ class SqliteWitness:
             row = self._db.execute(
                 "SELECT record, version FROM state WHERE cluster = ?", (cluster,)
             ).fetchone()
-        return None if row is None else replace(decode(row[0]), version=row[1])
+        if row is None:
+            return None
+        record, version = row
+        if not isinstance(record, str) or type(version) is not int:
+            raise WitnessError(
+                f"witness {self.path}: expected a text and a whole number, found {type(record).__name__} and "
+                f"{type(version).__name__}; `understudy setup --adopt` makes it anew from the databases"
+            )
+        return replace(decode(record), version=version)
 
     def write(self, state: ClusterState, *, expected: int, entry: Entry | None = None) -> ClusterState:
         following = replace(state, version=max(expected, state.version) + 1)
