@@ -40,7 +40,7 @@ def change(lab: Lab, load: Writers, target: str, *, ordered: bool) -> tuple[floa
 def measure(arguments: argparse.Namespace) -> common.Result:
     out: list[tuple[float, int]] = []
     home: list[tuple[float, int]] = []
-    policy = {"failback": "auto", "failback_after": "1s", "failback_daily_cap": 100}
+    policy = {"failback": "auto", "failback_after": "5s", "failback_daily_cap": 100}
     with Lab(mode=Rpo(arguments.mode), scale=arguments.scale, policy=policy, say=common.say) as lab:
         with common.writers(lab) as load:
             for number in range(arguments.repeat):
