@@ -11,7 +11,7 @@ LINTED = src tests tools $(wildcard bench ifarm)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-all bench simulate lint format docs
+.PHONY: help setup demo test test-all bench simulate mutants lint format docs
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -37,6 +37,9 @@ bench: $(STAMP) ## measure: every bench/*.py, one after another
 
 simulate: $(STAMP) ## random fault schedules against the promises (SEEDS=10000)
 	$(BIN)/pytest tests/simulation -m "" --seeds=$(SEEDS) --timeout=0 $(PYTEST_ARGS)
+
+mutants: $(STAMP) ## break each promise on purpose: does a test notice?
+	$(BIN)/python tools/mutants.py
 
 lint: $(STAMP) ## check format, style, types and the direction of imports
 	$(BIN)/ruff format --check $(LINTED)
