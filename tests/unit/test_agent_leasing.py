@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from understudy.agent.leasing import LeaseKeeper, confirmed
 from understudy.decide.plans import begin
+from understudy.errors import EngineError
 from understudy.lease import Lease, LeaseFile, Phase
 from understudy.model import ClusterState, Link, NodeRecord, NodeView, PlanKind, Policy, Probe, Role
 
@@ -121,4 +124,21 @@ async def test_hold_waits_for_a_transaction_in_flight_and_no_longer(tmp_path: Pa
     assert held is not None
     assert (held.epoch, held.phase) == (4, Phase.CHANGING)
     assert next(clock) >= 1004
+    slot.release()
+
+
+async def test_a_failover_waits_out_what_a_planned_hold_had_allowed(tmp_path: Path) -> None:
+    """A switchover with a short quiet_timeout turns into a failover: the open lease before it still counts."""
+    lease = LeaseFile(tmp_path / "main.lease")
+    clock = iter(range(1000, 2000))
+    keeper = LeaseKeeper(lease, Policy(lease_ttl=9.0, quiet_timeout=2.0), lambda: float(next(clock)))
+    lease.write(Lease(epoch=3, primary="a", phase=Phase.OPEN, deadline=1009.0, renewed=1000.0))
+    slot = lease.register()
+    slot.set_epoch_seen(3)
+    slot.enter()
+    planned = begin(STATE, PlanKind.SWITCHOVER, "b", rule="test", reason="test")
+    with pytest.raises(EngineError, match="quiet_timeout"):
+        await keeper.hold(replace(planned, epoch=4))
+    await keeper.hold(begin(replace(planned, epoch=4), PlanKind.FAILOVER, "b", rule="test", reason="test"))
+    assert next(clock) >= 1009
     slot.release()

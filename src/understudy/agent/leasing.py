@@ -107,14 +107,15 @@ class LeaseKeeper:
         before = self._lease.read()
         # Kept in the record, so that an agent that takes over in the middle still knows how long the last
         # open lease may be believed by a process that is stopped.
-        ends = min(before.deadline, now + self._policy.lease_ttl) if before is not None else now
-        until = now + self._policy.quiet_timeout if planned else ends
+        ttl, quiet = self._policy.lease_ttl, self._policy.quiet_timeout
+        ends = min(before.deadline, now + max(ttl, quiet)) if before is not None else now + ttl
+        until = now + quiet if planned else ends
         self._lease.write(
             Lease(
                 epoch=state.epoch,
                 primary=state.primary,
                 phase=Phase.HOLDING if planned else Phase.CHANGING,
-                deadline=until,
+                deadline=max(until, ends),
                 renewed=now,
                 standby=state.other,
             )
@@ -124,7 +125,7 @@ class LeaseKeeper:
                 if planned:
                     raise EngineError(
                         f"transactions of processes {busy} were still in flight after "
-                        f"quiet_timeout = {self._policy.quiet_timeout:g} s; end them or try again later"
+                        f"quiet_timeout = {quiet:g} s; end them or try again later"
                     )
                 return
             await asyncio.sleep(_QUIET_POLL)
