@@ -71,7 +71,9 @@ def measure(arguments: argparse.Namespace) -> common.Result:
         "runs": {"out": common.numbers([s for s, _ in out]), "home": common.numbers([s for s, _ in home])},
         "versions": {"postgresql": server},
         "peers": {
-            "pgbouncer": {"skipped": missing or "its script is measured by the bench `pgbouncer`"},
+            "pgbouncer": {
+                "skipped": missing or "not measured here yet: its bench comes with the PgBouncer integration"
+            },
             "patroni": {"skipped": common.PATRONI},
         },
     }
