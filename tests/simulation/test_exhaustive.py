@@ -34,8 +34,8 @@ def test_a_switchover_with_one_fault_anywhere(rpo: Rpo) -> None:
 
 @pytest.mark.parametrize("rpo", list(Rpo))
 def test_a_failover_with_a_lost_message_anywhere(rpo: Rpo) -> None:
-    """The primary dies, freezes or is cut off from the agent, at every point; and then one message is lost."""
-    report = explore(Search(rpo, switchover=False, faults=1, kinds=("message",)))
+    """The primary dies, freezes or is cut off from the agent, at every point; then a message is lost or a node dies."""
+    report = explore(Search(rpo, switchover=False, faults=1, kinds=("message", "down")))
     sound(report)
     assert {"primary_down", "returned"} <= report.rules
 
