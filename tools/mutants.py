@@ -270,16 +270,29 @@ def changed(mutant: Mutant, folder: Path) -> Path:
     return target
 
 
+def run(tests: tuple[str, ...], sources: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(sources), "PYTHONDONTWRITEBYTECODE": "1"}
+    options = ["-x", "-q", "--no-header", "-p", "no:cacheprovider", "-m", "not slow"]
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", *options, *tests],
+        cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=LIMIT,
+    )  # fmt: skip
+
+
+def require_clean(mutants: list[Mutant]) -> None:
+    """Without a fault everything passes; else nothing that fails below would prove anything."""
+    tests = tuple(sorted({test for mutant in mutants for test in mutant.tests}))
+    answer = run(tests, ROOT / "src")
+    if answer.returncode != 0:
+        raise SystemExit(
+            f"the tests fail without any mutant; mend that first:\n{answer.stdout}\n{answer.stderr}"
+        )
+
+
 def caught_by(mutant: Mutant) -> str:
     """The first test that notices, or an empty string."""
     with tempfile.TemporaryDirectory(prefix="understudy-mutant-") as folder:
-        sources = changed(mutant, Path(folder))
-        environment = {**os.environ, "PYTHONPATH": str(sources), "PYTHONDONTWRITEBYTECODE": "1"}
-        options = ["-x", "-q", "--no-header", "-p", "no:cacheprovider", "-m", "not slow"]
-        answer = subprocess.run(
-            [sys.executable, "-m", "pytest", *options, *mutant.tests],
-            cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=LIMIT,
-        )  # fmt: skip
+        answer = run(mutant.tests, changed(mutant, Path(folder)))
     found = FAILED.search(answer.stdout)
     if found is not None:
         return found.group(1).removeprefix("tests/")
@@ -290,10 +303,10 @@ def caught_by(mutant: Mutant) -> str:
 
 def main() -> None:
     wanted = {int(number) for number in sys.argv[1:]}
+    mutants = [mutant for mutant in MUTANTS if not wanted or mutant.promise in wanted]
+    require_clean(mutants)
     survived = 0
-    for mutant in MUTANTS:
-        if wanted and mutant.promise not in wanted:
-            continue
+    for mutant in mutants:
         began = time.monotonic()
         test = caught_by(mutant)
         survived += not test
