@@ -223,7 +223,7 @@ class Ticket:
     taken over and gone past.
 
     Args:
-        plan: the number of the plan (`Plan.number`); 0 before any.
+        plan: the number of the plan and its step (`decide.plans.ticket_number`); 0 before any.
         primary: the node that is, or is becoming, primary at this epoch.
     """
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from understudy.agent.leasing import LeaseKeeper
-from understudy.decide.plans import CHANGES, StepOutcome, spare_name
+from understudy.decide.plans import CHANGES, StepOutcome, spare_name, ticket_number
 from understudy.engines.base import Engine, RescueReport
 from understudy.errors import EngineError, NeedsCopy, Unreachable
 from understudy.model import ClusterState, Link, Plan, PlanKind, Step, Ticket, View
@@ -261,7 +261,7 @@ def _ticket(state: ClusterState) -> Ticket:
     if plan is None:
         raise ValueError(f"cluster {state.cluster}: no plan to act for")
     changing = plan.kind in CHANGES and plan.epoch == state.epoch
-    return Ticket(state.epoch, plan.number, plan.target if changing else state.primary)
+    return Ticket(state.epoch, ticket_number(plan), plan.target if changing else state.primary)
 
 
 def _link(state: ClusterState) -> Link:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from understudy.cli.common import Cli, CliError, Exit, silence
-from understudy.decide.plans import begin
+from understudy.decide.plans import STEP_ROOM, begin
 from understudy.model import Cluster, ClusterState, Link, NodeRecord, NodeView, PlanKind, Probe, Role
 from understudy.witness import SqliteWitness
 
@@ -78,7 +78,9 @@ def rebuild(
         for p in probes.values()
         for n in (*_ours(cluster.name, p.slots), *_ours(cluster.name, p.subscriptions))
     ]
-    version = max([expected, *map(_number, names)]) + _MARGIN
+    # Above every number a node has seen: in the name of a slot, or in the ticket its fence row keeps.
+    tickets = [probe.plan // STEP_ROOM for probe in probes.values()]
+    version = max([expected, *map(_number, names), *tickets]) + _MARGIN
     epoch = max(p.epoch for p in probes.values())
     link, leftovers = _links(cluster.name, primary, other, probes)
     record, how = _other(other, primary, probes, link, leftovers)
@@ -182,12 +184,9 @@ def refuse_agent(cli: Cli, witness: SqliteWitness) -> None:
 def write(cli: Cli, witness: SqliteWitness, adopted: Adopted) -> ClusterState:
     """Write it, at a version above every number that a name was made from."""
     refuse_agent(cli, witness)
-    version = adopted.expected
-    # Each write raises the version by one. Nobody acts on what lies between: no agent runs, and it is paused.
-    quiet = replace(adopted.state, paused=True, plan=None)
-    while version < adopted.state.version - 1:
-        version = witness.write(quiet, expected=version).version
-    written = witness.write(adopted.state, expected=version)
+    written = witness.write(
+        replace(adopted.state, version=adopted.state.version - 1), expected=adopted.expected
+    )
     cli.log(witness, written, "adopt", adopted.story)
     cli.ring()
     return written

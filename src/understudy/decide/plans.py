@@ -259,6 +259,19 @@ def _finish(state: ClusterState, plan: Plan) -> ClusterState:
             return state
 
 
+STEP_ROOM = 32
+"""Numbers between two plans' tickets: more than any plan has steps."""
+
+
+def ticket_number(plan: Plan) -> int:
+    """What the tickets of the plan's present step carry: grows with every plan and with every step of one.
+
+    Who acts for a step has seen all earlier ones recorded, so a call with a lower number comes from an agent that
+    was taken over, also within one plan; repeating a step keeps its number.
+    """
+    return plan.number * STEP_ROOM + len(plan.done)
+
+
 def spare_name(state: ClusterState) -> str:
     """The name of the standby's spare slot: the one it has, or the one the plan under way gives it."""
     return state.spare_slot or _plan(state).slot + "s"
