@@ -236,3 +236,12 @@ async def test_where_the_tail_cannot_be_read_everything_is_kept_before_the_copy(
     tables = json.loads((kept[0] / "contents.json").read_text())["tables"]
     text = gzip.decompress((kept[0] / tables["public.item"]["file"]).read_bytes()).decode()
     assert "only here" in text
+
+
+async def test_an_agent_that_starts_right_after_another_was_killed_takes_its_place(world: World) -> None:
+    """A supervisor restarts a killed agent at once; its place is still taken for a moment."""
+    await world.stop_agents(abruptly=True)
+    world.start_agent()
+    await world.until(lambda _: world.kinds().count("agent_started") == 2, "it acts")
+    world.ask(RequestKind.SWITCHOVER, "b")
+    await world.settled("b")

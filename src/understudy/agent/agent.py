@@ -30,6 +30,8 @@ _TURN = 0.25
 _RETRY_PAUSE = 0.2
 """Pause before a failed step is tried again, in seconds; doubled at each failure of the same step."""
 _RETRY_PAUSE_LIMIT = 10.0
+_PLACE_POLL = 0.1
+"""Seconds between two looks at whether the acting agent is heard, when another one starts."""
 _UPKEEP_EVERY = 10.0
 """How often the spare slot is advanced and old rows are swept, in seconds: bounds the log a spare slot keeps."""
 
@@ -128,12 +130,18 @@ class ClusterAgent:
         self._lease.close()
 
     async def _take_place(self) -> None:
+        """Become the acting agent. One that was killed a moment ago is waited out; one that is heard again is not."""
+        until = boot_now() + self._cluster.policy.agent_takeover + _PLACE_POLL
         self._acting, holder, silent = await self._claim_place()
-        if not self._acting and not self._standby:
-            raise AlreadyRunning(
-                f"cluster {self._cluster.name}: an agent already acts on this host ({holder}, heard {silent:.1f} s "
-                "ago); stop it, or start this one with --standby to wait in its place"
-            )
+        while not self._acting and not self._standby:
+            before = silent
+            await asyncio.sleep(_PLACE_POLL)
+            self._acting, holder, silent = await self._claim_place()
+            if not self._acting and (silent < before or boot_now() > until):
+                raise AlreadyRunning(
+                    f"cluster {self._cluster.name}: an agent already acts on this host ({holder}, heard "
+                    f"{silent:.1f} s ago); stop it, or start this one with --standby to wait in its place"
+                )
         if self._acting:
             await self._doorbell.open()
         self._state = await asyncio.to_thread(self._witness.read, self._cluster.name)
