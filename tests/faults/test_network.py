@@ -271,16 +271,11 @@ async def test_a_slow_line_loses_nothing_whatever_is_decided(
         await nothing_lost(world, writers)
 
 
-NOT_YET = pytest.mark.xfail(
-    reason="decide._sync_lost believes pg_stat_replication for wal_sender_timeout (60 s)"
-)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "fault",
     [
-        pytest.param(FaultProxy.black_hole, id="black hole", marks=NOT_YET),
+        pytest.param(FaultProxy.black_hole, id="black hole"),
         pytest.param(FaultProxy.stop, id="refuse and cut"),
     ],
 )

@@ -22,8 +22,6 @@ from understudy.model import RequestKind
 Break = Callable[[World], AbstractContextManager[None]]
 Log = list[MutableMapping[str, Any]]
 
-NOT_YET = pytest.mark.xfail(reason="SqliteWitness goes on with a file that is no longer at its path")
-
 _HOLD = """
 import sqlite3, sys
 db = sqlite3.connect(sys.argv[1], isolation_level=None)
@@ -103,8 +101,8 @@ async def said(log: Log, event: str) -> None:
     [
         locked,
         pytest.param(read_only, marks=pytest.mark.slow),
-        pytest.param(moved_away, marks=[pytest.mark.slow, NOT_YET]),
-        pytest.param(restored, marks=[pytest.mark.slow, NOT_YET]),
+        pytest.param(moved_away, marks=pytest.mark.slow),
+        pytest.param(restored, marks=pytest.mark.slow),
     ],
 )
 @pytest.mark.parametrize("world", [{"lease_ttl": 3.0}], indirect=True, ids=[""])

@@ -373,7 +373,6 @@ def event(number: int, kind: str, epoch: int, wall: float, took: float | None = 
         kind=kind,
         message=kind,
         took=took,
-        detail={},
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tests.unit.test_decide import DETACHED, LINK, STATE
+from tests.unit.decide_cases import DETACHED, LINK, STATE
 
 from understudy.decide import invariants
 from understudy.decide.plans import begin

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.test_decide import DETACHED, STATE
+from tests.unit.decide_cases import DETACHED, STATE
 
 from understudy.decide import StepOutcome, abandon, complete, invariants, next_step, steps
 from understudy.decide.plans import CHANGES, begin, roll_back, spare_name

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from understudy.errors import StaleVersion, WitnessError
 from understudy.model import ClusterState, Link, NodeRecord, Plan, PlanKind, Request, RequestKind, Role, Step
-from understudy.witness import SqliteWitness
+from understudy.witness import Entry, SqliteWitness
 from understudy.witness.codec import decode, encode
 
 SPAWN = multiprocessing.get_context("spawn")
@@ -169,11 +169,11 @@ def test_after_a_reboot_the_boot_clock_starts_anew(tmp_path: Path) -> None:
 def test_events_come_oldest_first_and_are_bounded(tmp_path: Path) -> None:
     witness = SqliteWitness(tmp_path / "witness.db")
     for number in range(5):
-        witness.log("c", agent="a", epoch=1, kind="k", message=f"m{number}", took=0.5, detail={"n": number})
+        witness.log("c", epoch=1, entry=Entry(agent="a", kind="k", message=f"m{number}", took=0.5))
     events = witness.events("c", limit=3)
     assert [e.message for e in events] == ["m2", "m3", "m4"]
     assert [e.message for e in witness.events("c", limit=9, after=events[1].id)] == ["m4"]
-    assert events[-1].detail == {"n": 4}
+    assert events[-1].took == 0.5
     assert witness.events("other", limit=3) == []
 
 

@@ -8,7 +8,8 @@ import re
 import socket
 import time
 import uuid
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import structlog
@@ -32,6 +33,8 @@ _RETRY_PAUSE = 0.2
 _RETRY_PAUSE_LIMIT = 10.0
 _PLACE_POLL = 0.1
 """Seconds between two looks at whether the acting agent is heard, when another one starts."""
+_HISTORY_WAITING = 1000
+"""Lines of history that may wait to be written; the oldest give way (the log has them all the same)."""
 _UPKEEP_EVERY = 10.0
 """How often the spare slot is advanced and old rows are swept, in seconds: bounds the log a spare slot keeps."""
 
@@ -78,6 +81,7 @@ class ClusterAgent:
         self._retry_at = 0.0
         self._said = ""
         self._up: dict[str, bool] = {}
+        self._history: deque[tuple[int, Entry]] = deque(maxlen=_HISTORY_WAITING)
 
     def _prober(self, name: str) -> Prober:
         return Prober(
@@ -124,6 +128,7 @@ class ClusterAgent:
                 await self._settle()
                 for task in tasks:
                     task.cancel()
+        await self._write_history()
         self._doorbell.close()
         if self._acting:
             await asyncio.to_thread(self._witness.release_agent, self._cluster.name, self.id)
@@ -168,11 +173,11 @@ class ClusterAgent:
         self._work.cancel()
         await asyncio.wait({self._work})
 
-    async def _forever(self, once: Callable[[], object], every: float) -> None:
+    async def _forever(self, once: Callable[[], Awaitable[None]], every: float) -> None:
         """Call ``once`` every so many seconds; a witness or node that fails it is reported, and it goes on."""
         while True:
             try:
-                await once()  # type: ignore[misc]
+                await once()
             except UnderstudyError as error:
                 self._log.warning("upkeep_failed", error=str(error))
             await asyncio.sleep(every)
@@ -187,6 +192,7 @@ class ClusterAgent:
             except TimeoutError:
                 pass  # no news is also a reason to look: time has passed
             self._news.clear()
+            await self._write_history()
             if not self._acting:
                 continue
             try:
@@ -256,6 +262,7 @@ class ClusterAgent:
         broken = invariants.of_change(before, after, self._cluster.policy.rpo)
         if broken:
             raise WitnessError(f"refusing to write a decision that breaks the rules: {'; '.join(broken)}")
+        await self._write_history()
         at = boot_now()
         entry = Entry(agent=self.id, kind=kind, message=message, took=took)
         written = await asyncio.to_thread(self._witness.write, after, expected=before.version, entry=entry)
@@ -415,13 +422,18 @@ class ClusterAgent:
         else:
             self._log.info(rule, reason=reason)
 
-    def _record(self, kind: str, message: str, *, took: float | None = None) -> None:
-        """One line of history; history that cannot be written must not stop the work."""
+    def _record(self, kind: str, message: str) -> None:
+        """One line of history, written down with the next turn: the disk must not hold up the probes."""
         epoch = self._state.epoch if self._state is not None else 0
-        self._log.info(kind, message=message, took=took, epoch=epoch)
-        try:
-            self._witness.log(
-                self._cluster.name, agent=self.id, epoch=epoch, kind=kind, message=message, took=took
-            )
-        except WitnessError as error:
-            self._log.warning("history_not_written", error=str(error))
+        self._log.info(kind, message=message, epoch=epoch)
+        self._history.append((epoch, Entry(agent=self.id, kind=kind, message=message)))
+        self._news.set()
+
+    async def _write_history(self) -> None:
+        """Write what waits, in order; history that cannot be written must not stop the work."""
+        while self._history:
+            epoch, entry = self._history.popleft()
+            try:
+                await asyncio.to_thread(self._witness.log, self._cluster.name, epoch=epoch, entry=entry)
+            except WitnessError as error:
+                self._log.warning("history_not_written", error=str(error))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 
 import structlog
 
@@ -86,11 +86,11 @@ async def _run(config: Config, leave: asyncio.Event, *, standby: bool) -> None:
                 await engine.close()
 
 
-async def _together(runs: list[object]) -> None:
+async def _together(runs: list[Coroutine[None, None, None]]) -> None:
     """Run all; where one fails, its own error is raised (not a group of one)."""
     try:
         async with asyncio.TaskGroup() as group:
             for run in runs:
-                group.create_task(run)  # type: ignore[arg-type]
+                group.create_task(run)
     except ExceptionGroup as failed:
         raise failed.exceptions[0] from failed

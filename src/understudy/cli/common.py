@@ -27,7 +27,7 @@ from understudy.engines.base import Engine
 from understudy.errors import StaleVersion, UnderstudyError, WitnessError
 from understudy.lease import boot_now
 from understudy.model import Cluster, ClusterState
-from understudy.witness import SqliteWitness
+from understudy.witness import Entry, SqliteWitness
 
 _ATTEMPTS = 10
 """Times a compare-and-set is tried: the agent writes several versions a second during a change."""
@@ -119,7 +119,9 @@ class Cli:
 
     def log(self, witness: SqliteWitness, state: ClusterState, kind: str, message: str) -> None:
         """One line of history in the name of the person who gave the command."""
-        witness.log(self.cluster.name, agent=who(), epoch=state.epoch, kind=kind, message=message)
+        witness.log(
+            self.cluster.name, epoch=state.epoch, entry=Entry(agent=who(), kind=kind, message=message)
+        )
 
     def ring(self) -> None:
         """Hurry the agent of this host, if there is one."""

@@ -272,11 +272,27 @@ def _sync_lost(state: ClusterState, view: View, policy: Policy) -> Decision | No
     if state.in_sync and not primary.sync_names:
         reason = f"primary {state.primary} does not wait for its standby although the witness says in-sync"
         return _begin(state, PlanKind.SYNC_OFF, state.primary, "sync_unset", reason, alarm=True)
+    why = _gone_silent(view, policy) if primary.sync_names else ""
+    if not why:
+        return None
+    reason = f"standby {state.other} {why}: going on without it"
+    return _begin(state, PlanKind.SYNC_OFF, state.primary, "sync_lost", reason, alarm=True)
+
+
+def _gone_silent(view: View, policy: Policy) -> str:
+    """What tells that the standby acknowledges nothing, or an empty string."""
     lost_for = view.now - view.sync_lost_since if view.sync_lost_since is not None else 0.0
-    if primary.sync_names and view.sync_lost_since is not None and lost_for >= policy.sync_timeout:
-        reason = f"standby {state.other} has not been streaming for {lost_for:.1f} s: going on without it"
-        return _begin(state, PlanKind.SYNC_OFF, state.primary, "sync_lost", reason, alarm=True)
-    return None
+    if view.sync_lost_since is not None and lost_for >= policy.sync_timeout:
+        return f"has not been streaming for {lost_for:.1f} s"
+    if _far_behind(view, policy):
+        # A network that swallows everything: the primary shows the standby streaming for wal_sender_timeout.
+        return f"is {view.lag_seconds:.1f} s behind, and writes wait"
+    return ""
+
+
+def _far_behind(view: View, policy: Policy) -> bool:
+    """The standby is known to be further behind than the policy allows."""
+    return view.lag_seconds is not None and view.lag_seconds > policy.max_lag_seconds
 
 
 def _settling(state: ClusterState, kind: PlanKind) -> bool:
@@ -474,6 +490,8 @@ def _sync_possible(state: ClusterState, view: View, policy: Policy) -> Decision 
     if primary is None or state.record(state.other).role is not Role.STANDBY:
         return None
     if _probe(view, state.other) is None or state.link.name not in primary.streaming:
+        return None
+    if _far_behind(view, policy):
         return None
     reason = f"{state.other} follows: {state.primary} waits for it from now on"
     return _begin(state, PlanKind.SYNC_ON, state.primary, "sync_possible", reason)

@@ -13,7 +13,7 @@ from understudy.model import ClusterState
 class Event:
     """One line of history: what was seen, by whom, which rule fired, how long it took.
 
-    ``took`` is seconds (None where nothing was timed); ``detail`` holds JSON-able facts.
+    ``took`` is seconds (None where nothing was timed).
     """
 
     id: int
@@ -24,7 +24,6 @@ class Event:
     kind: str
     message: str
     took: float | None
-    detail: dict[str, object]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,17 +64,7 @@ class Witness(Protocol):
     def release_agent(self, cluster: str, agent: str) -> None:
         """Stop being the acting agent, if one is."""
 
-    def log(
-        self,
-        cluster: str,
-        *,
-        agent: str,
-        epoch: int,
-        kind: str,
-        message: str,
-        took: float | None = None,
-        detail: dict[str, object] | None = None,
-    ) -> None:
+    def log(self, cluster: str, *, epoch: int, entry: Entry) -> None:
         """Add one line of history."""
 
     def events(self, cluster: str, *, limit: int, after: int = 0) -> Sequence[Event]:

@@ -6,7 +6,6 @@ Sources: SQLite "Write-Ahead Logging" and PRAGMA synchronous (FULL in WAL mode s
 from __future__ import annotations
 
 import contextlib
-import json
 import sqlite3
 import threading
 import time
@@ -24,7 +23,7 @@ CREATE TABLE IF NOT EXISTS state (cluster TEXT PRIMARY KEY, version INTEGER NOT 
 CREATE TABLE IF NOT EXISTS agent (cluster TEXT PRIMARY KEY, id TEXT NOT NULL, heard REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS event (
     id INTEGER PRIMARY KEY AUTOINCREMENT, wall REAL NOT NULL, cluster TEXT NOT NULL, agent TEXT NOT NULL,
-    epoch INTEGER NOT NULL, kind TEXT NOT NULL, message TEXT NOT NULL, took REAL, detail TEXT NOT NULL);
+    epoch INTEGER NOT NULL, kind TEXT NOT NULL, message TEXT NOT NULL, took REAL);
 CREATE INDEX IF NOT EXISTS event_cluster ON event (cluster, id);
 """
 _BUSY_SECONDS = 2.0
@@ -47,18 +46,10 @@ class SqliteWitness:
         with self._errors("open"):
             if create:
                 path.parent.mkdir(parents=True, exist_ok=True, mode=0o770)
-            mode = "rwc" if create else "rw"
-            self._db = sqlite3.connect(
-                f"file:{path}?mode={mode}",
-                uri=True,
-                timeout=_BUSY_SECONDS,
-                isolation_level=None,
-                check_same_thread=False,
-            )
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = FULL")
+            self._db = _opened(path, "rwc" if create else "rw")
             if create:
                 self._db.executescript(_SCHEMA)
+            self._file = _identity(path)
 
     @contextlib.contextmanager
     def _errors(self, doing: str) -> Iterator[None]:
@@ -74,10 +65,28 @@ class SqliteWitness:
                 "check that the folder exists, is writable for this user, and that its disk is not full"
             ) from error
 
+    def _follow_file(self) -> None:
+        """A file that was removed can still be written to, but nobody else reads it: it is the witness no longer.
+
+        Where another one has taken its place (a copy that was restored), go on with that one.
+        """
+        found = _identity(self.path)
+        if found == self._file:
+            return
+        if found is None:
+            raise WitnessError(
+                f"witness {self.path}: it has been removed; put it back, "
+                "or stop the agent and let `understudy setup --adopt` make it anew from the databases"
+            )
+        opened = _opened(self.path, "rw")
+        self._db.close()
+        self._db, self._file = opened, found
+
     @contextlib.contextmanager
     def _transaction(self, doing: str) -> Iterator[sqlite3.Connection]:
         """One immediate transaction: the write lock is taken at its start, so a read inside it is current."""
         with self._errors(doing), self._lock:
+            self._follow_file()
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
@@ -88,6 +97,7 @@ class SqliteWitness:
 
     def read(self, cluster: str) -> ClusterState | None:
         with self._errors("read"), self._lock:
+            self._follow_file()
             row = self._db.execute(
                 "SELECT record, version FROM state WHERE cluster = ?", (cluster,)
             ).fetchone()
@@ -114,7 +124,7 @@ class SqliteWitness:
                 (state.cluster, following.version, encode(following)),
             )
             if entry is not None:
-                _insert(db, state.cluster, state.epoch, entry, {})
+                _insert(db, state.cluster, state.epoch, entry)
         return following
 
     def take_agent(self, cluster: str, agent: str, now: float, takeover: float) -> tuple[bool, str, float]:
@@ -133,6 +143,7 @@ class SqliteWitness:
 
     def agent(self, cluster: str) -> tuple[str, float] | None:
         with self._errors("read the acting agent"), self._lock:
+            self._follow_file()
             row = self._db.execute("SELECT id, heard FROM agent WHERE cluster = ?", (cluster,)).fetchone()
         return None if row is None else (str(row[0]), float(row[1]))
 
@@ -140,25 +151,15 @@ class SqliteWitness:
         with self._transaction("release the agent's place") as db:
             db.execute("DELETE FROM agent WHERE cluster = ? AND id = ?", (cluster, agent))
 
-    def log(
-        self,
-        cluster: str,
-        *,
-        agent: str,
-        epoch: int,
-        kind: str,
-        message: str,
-        took: float | None = None,
-        detail: dict[str, object] | None = None,
-    ) -> None:
-        entry = Entry(agent=agent, kind=kind, message=message, took=took)
+    def log(self, cluster: str, *, epoch: int, entry: Entry) -> None:
         with self._transaction("log") as db:
-            _insert(db, cluster, epoch, entry, detail or {})
+            _insert(db, cluster, epoch, entry)
 
     def events(self, cluster: str, *, limit: int, after: int = 0) -> Sequence[Event]:
         with self._errors("read events"), self._lock:
+            self._follow_file()
             rows = self._db.execute(
-                "SELECT id, wall, cluster, agent, epoch, kind, message, took, detail FROM event "
+                "SELECT id, wall, cluster, agent, epoch, kind, message, took FROM event "
                 "WHERE cluster = ? AND id > ? ORDER BY id DESC LIMIT ?",
                 (cluster, after, limit),
             ).fetchall()
@@ -172,7 +173,6 @@ class SqliteWitness:
                 kind=r[5],
                 message=r[6],
                 took=r[7],
-                detail=json.loads(r[8]),
             )
             for r in reversed(rows)
         ]
@@ -182,12 +182,32 @@ class SqliteWitness:
             self._db.close()
 
 
-def _insert(
-    db: sqlite3.Connection, cluster: str, epoch: int, entry: Entry, detail: dict[str, object]
-) -> None:
+def _opened(path: Path, mode: str) -> sqlite3.Connection:
+    db = sqlite3.connect(
+        f"file:{path}?mode={mode}",
+        uri=True,
+        timeout=_BUSY_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = FULL")
+    return db
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file is at this path, if any."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _insert(db: sqlite3.Connection, cluster: str, epoch: int, entry: Entry) -> None:
     """Add a line of history and forget the oldest ones past the limit."""
     cursor = db.execute(
-        "INSERT INTO event (wall, cluster, agent, epoch, kind, message, took, detail) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (time.time(), cluster, entry.agent, epoch, entry.kind, entry.message, entry.took, json.dumps(detail)),
+        "INSERT INTO event (wall, cluster, agent, epoch, kind, message, took) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (time.time(), cluster, entry.agent, epoch, entry.kind, entry.message, entry.took),
     )
     db.execute("DELETE FROM event WHERE id <= ?", ((cursor.lastrowid or 0) - _EVENTS_KEPT,))
