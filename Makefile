@@ -11,7 +11,7 @@ LINTED = src tests tools $(wildcard bench ifarm)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-all bench simulate mutants lint format docs
+.PHONY: help setup demo test test-all bench peers simulate mutants lint format docs
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -34,6 +34,9 @@ test-all: $(STAMP) ## run all tests
 bench: $(STAMP) ## measure: every bench/*.py, one after another
 	@set -e; for file in $(sort $(filter-out bench/_% bench/conftest.py,$(wildcard bench/*.py))); do \
 	  echo "== $$file"; $(BIN)/python $$file; done
+
+peers: $(STAMP) ## install PgBouncer, HAProxy and Chromium for the tests that use them (root and apt)
+	$(BIN)/python tools/install_peers.py
 
 simulate: $(STAMP) ## random fault schedules against the promises (SEEDS=10000)
 	$(BIN)/pytest tests/simulation -m "" --seeds=$(SEEDS) --timeout=0 $(PYTEST_ARGS)

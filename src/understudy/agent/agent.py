@@ -9,7 +9,8 @@ import socket
 import time
 import uuid
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
@@ -41,6 +42,25 @@ _UPKEEP_EVERY = 10.0
 
 class AlreadyRunning(UnderstudyError):
     """Another agent acts for this cluster on this host."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sight:
+    """What an agent knows at this moment, for those who report it.
+
+    Args:
+        state: what the witness said last (None before the first answer).
+        nodes: by name, as last probed.
+        lag_seconds: how far the standby is behind by its heartbeat; None where nobody knows.
+        rule, reason: the sentence of this moment (`decide`'s own words).
+    """
+
+    acting: bool
+    state: ClusterState | None
+    nodes: Mapping[str, NodeView]
+    lag_seconds: float | None
+    rule: str
+    reason: str
 
 
 class ClusterAgent:
@@ -80,6 +100,7 @@ class ClusterAgent:
         self._failures = 0
         self._retry_at = 0.0
         self._said = ""
+        self._sentence = ("", "")
         self._up: dict[str, bool] = {}
         self._history: deque[tuple[int, Entry]] = deque(maxlen=_HISTORY_WAITING)
 
@@ -105,6 +126,14 @@ class ClusterAgent:
         for prober in self._probers.values():
             prober.ring()
         self._news.set()
+
+    @property
+    def sight(self) -> Sight:
+        """What this agent knows now; asks nobody."""
+        state, nodes = self._state, self._nodes()
+        rule, reason = self._sentence
+        lag = self._watch.lag(state, nodes) if state is not None else None
+        return Sight(acting=self._acting, state=state, nodes=nodes, lag_seconds=lag, rule=rule, reason=reason)
 
     # --- life ------------------------------------------------------------------------------------------------
 
@@ -413,6 +442,7 @@ class ClusterAgent:
 
     def _say(self, rule: str, reason: str, *, alarm: bool) -> None:
         """The sentence of this moment: told when it changes, not when only its numbers do; alarms also in history."""
+        self._sentence = (rule, reason)
         said = f"{rule}:{re.sub('[0-9]+', '#', reason)}" if alarm else rule
         if said == self._said:
             return

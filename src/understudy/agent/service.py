@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
 
 import structlog
 
@@ -14,17 +15,31 @@ from understudy.config import Config
 from understudy.engines import engine_for
 from understudy.errors import UnderstudyError
 from understudy.lease import boot_now
-from understudy.witness import SqliteWitness
+from understudy.witness import SqliteWitness, Witness
 
 _log = structlog.get_logger()
 
 
-async def serve(load: Callable[[], Config], *, standby: bool = False) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """What runs in this process, for the parts that only look at it (pages, metrics, alerts): agents by cluster."""
+
+    config: Config
+    witness: Witness
+    agents: Mapping[str, ClusterAgent]
+
+
+Part = Callable[[Running, asyncio.Event], Coroutine[None, None, None]]
+"""Something that runs beside the agents until the event is set. It must not fail for what it can report instead."""
+
+
+async def serve(load: Callable[[], Config], *, standby: bool = False, parts: Sequence[Part] = ()) -> None:
     """Run until SIGTERM or SIGINT. SIGHUP reads the configuration again; a bad one is reported and not used.
 
     Args:
         load: reads the configuration (called once now, and again at each SIGHUP).
         standby: wait for an acting agent's place instead of refusing to start.
+        parts: what runs beside the agents; begun anew with each new configuration.
 
     Raises:
         UnderstudyError: the configuration, or the start of an agent, failed.
@@ -38,7 +53,7 @@ async def serve(load: Callable[[], Config], *, standby: bool = False) -> None:
     while not stop.is_set():
         reload.clear()
         leave = asyncio.Event()
-        agents = asyncio.create_task(_run(config, leave, standby=standby))
+        agents = asyncio.create_task(_run(config, leave, standby=standby, parts=parts))
         following = await _wait(agents, stop, reload, load)
         leave.set()
         await agents
@@ -70,17 +85,22 @@ async def _wait(
         return config
 
 
-async def _run(config: Config, leave: asyncio.Event, *, standby: bool) -> None:
-    """One agent per cluster, until told to leave or one of them fails."""
+async def _run(config: Config, leave: asyncio.Event, *, standby: bool, parts: Sequence[Part]) -> None:
+    """One agent per cluster and the parts beside them, until told to leave or one of them fails."""
     witness = await asyncio.to_thread(SqliteWitness, config.directory / "witness.db")
     with contextlib.closing(witness):
         engines = {cluster.name: engine_for(cluster, clock=boot_now) for cluster in config.clusters}
-        agents = [
-            ClusterAgent(cluster, engines[cluster.name], witness, config.directory, standby=standby)
+        agents = {
+            cluster.name: ClusterAgent(
+                cluster, engines[cluster.name], witness, config.directory, standby=standby
+            )
             for cluster in config.clusters
-        ]
+        }
+        running = Running(config=config, witness=witness, agents=agents)
         try:
-            await _together([agent.run(leave) for agent in agents])
+            await _together(
+                [*(agent.run(leave) for agent in agents.values()), *(part(running, leave) for part in parts)]
+            )
         finally:
             for engine in engines.values():
                 await engine.close()
