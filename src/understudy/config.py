@@ -11,12 +11,13 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from understudy import config_environment as environment
+from understudy import config_gates
 from understudy.config_dsn import Dsn, mask, parse_dsn
 from understudy.config_values import BY_NAME, Settings, make_policy, parse, reject_unknown, show
 from understudy.errors import ConfigError
@@ -31,7 +32,7 @@ _NAME = re.compile(r"[a-z][a-z0-9_-]{0,30}")
 _VARIABLE = re.compile(r"\$?\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]{0,100})\}")
 _QUOTED_VARIABLE = re.compile(r"(?P<q>'?)" + _VARIABLE.pattern + r"(?P=q)")
 _SECRET_ELSEWHERE = re.compile(r"(?::|password\s*=\s*'?|^\s*)\$\{")
-_CLUSTER_KEYS = ("engine", "rpo", "nodes", "policy")
+_CLUSTER_KEYS = ("engine", "rpo", "nodes", "policy", *config_gates.KEYS)
 _DSN_KEYS = ("dsn", "admin_dsn", "replication_dsn")
 _NODE_KEYS = ("name", "priority", "provider", "region", *_DSN_KEYS, *(f"{k}_env" for k in _DSN_KEYS))
 _ENGINES_TO_COME = ("redis", "mongodb")
@@ -46,12 +47,14 @@ class Config:
         directory: absolute path of this host's state (witness.db, lease, rescue files, logs).
         source: where it came from, for people.
         warnings: one sentence each, without secrets.
+        gates: what carries foreign clients, by cluster (see `config_gates`).
     """
 
     clusters: tuple[Cluster, ...]
     directory: Path
     source: str
     warnings: tuple[str, ...]
+    gates: Mapping[str, tuple[config_gates.GateConfig, ...]] = field(default_factory=dict)
 
     def cluster(self, name: str | None) -> Cluster:
         """The cluster of that name; None: the only one. Raises ConfigError with the names there are."""
@@ -102,15 +105,17 @@ def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> 
             v for v in (*environment.FIRST, *environment.SECOND) if v in env and not v.endswith("_PASSWORD")
         ]
         source = f"environment ({', '.join(used)})"
+        gates: dict[str, tuple[config_gates.GateConfig, ...]] = {}
     else:
         source = str(file) if str(file).isprintable() else ascii(str(file))
         table = _read(file, source)
         clusters, more = _from_table(table, env, overrides, file, source)
+        gates = _gates(table["clusters"], env, source)
         directory = _directory(
             table.get("directory"), env, file.absolute().parent, warnings, f"{source}: directory"
         )
     clusters = _prefer(clusters, env)
-    return Config(clusters, directory, source, tuple(dict.fromkeys([*more, *warnings])))
+    return Config(clusters, directory, source, tuple(dict.fromkeys([*more, *warnings])), gates)
 
 
 # --- files --------------------------------------------------------------------------------------------------
@@ -236,6 +241,21 @@ def _from_table(
         warnings.append(f"{source} holds a password and every user of this host can read it: chmod 600 it.")
     warnings += _other_databases(clusters, env, source)
     return tuple(clusters), warnings
+
+
+def _gates(
+    clusters: dict[str, dict[str, Any]], env: Mapping[str, str], source: str
+) -> dict[str, tuple[config_gates.GateConfig, ...]]:
+    """What carries foreign clients, for each cluster of a parsed file."""
+
+    def read_dsn(table: dict[str, Any], where: str) -> Dsn | None:
+        found = _dsn(table, "dsn", env, where)
+        return found[0] if found is not None else None
+
+    return {
+        name: config_gates.parse(body, read_dsn, f"{source}: clusters.{name}")
+        for name, body in clusters.items()
+    }
 
 
 def _table(value: object, where: str) -> dict[str, Any]:

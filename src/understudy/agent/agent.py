@@ -9,7 +9,7 @@ import socket
 import time
 import uuid
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,8 @@ from understudy.decide import Decision, StepOutcome, after_failure, complete, de
 from understudy.decide.plans import CHANGES
 from understudy.engines.base import Engine
 from understudy.errors import EngineError, StaleEpoch, StaleVersion, UnderstudyError, WitnessError
+from understudy.gates import Gate
+from understudy.gates.keeper import GateKeeper
 from understudy.lease import LeaseFile, boot_now
 from understudy.model import Cluster, ClusterState, NodeView, Step, View
 from understudy.witness import Entry, Witness
@@ -70,20 +72,30 @@ class ClusterAgent:
         engine, witness: for this cluster; the caller closes them.
         directory: where the lease file, the doorbell and the rescue folders are.
         standby: wait for the acting agent's place instead of refusing to start while it is taken.
+        gates: what carries clients that hold no lease; this agent closes them.
     """
 
     def __init__(
-        self, cluster: Cluster, engine: Engine, witness: Witness, directory: Path, *, standby: bool = False
+        self,
+        cluster: Cluster,
+        engine: Engine,
+        witness: Witness,
+        directory: Path,
+        *,
+        standby: bool = False,
+        gates: Sequence[Gate] = (),
     ) -> None:
         self._cluster, self._engine, self._witness = cluster, engine, witness
         self._standby = standby
         self._lease = LeaseFile(directory / f"{cluster.name}.lease")
         self._keeper = LeaseKeeper(self._lease, cluster.policy, boot_now)
+        self._gates = GateKeeper(gates, cluster.policy, clock=boot_now, record=self._record)
         self._hands = Hands(
             engine=engine,
             keeper=self._keeper,
             rescues=directory / "rescue",
             patience=2 * cluster.policy.probe_timeout,
+            gates=self._gates,
         )
         self._doorbell = Doorbell(directory / f"{cluster.name}.sock", self._rung)
         self.id = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
@@ -151,6 +163,7 @@ class ClusterAgent:
                 group.create_task(self._forever(self._keep_lease, self._cluster.policy.probe_interval / 2))
             )
             tasks.append(group.create_task(self._forever(self._upkeep, _UPKEEP_EVERY)))
+            tasks.append(group.create_task(self._gates.run()))
             try:
                 await self._turns(stop)
             finally:
@@ -283,6 +296,7 @@ class ClusterAgent:
             for prober in self._probers.values():
                 prober.ring()
         self._state, self._read_at = state, at
+        self._gates.see(state, at)
 
     async def _write(
         self, before: ClusterState, after: ClusterState, kind: str, message: str, took: float | None = None
@@ -425,6 +439,7 @@ class ClusterAgent:
         else:
             if self._work is not None:
                 self._work.cancel()
+            self._gates.see(None)
             self._log.warning("superseded", holder=holder)
 
     async def _upkeep(self) -> None:

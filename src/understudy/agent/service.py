@@ -14,6 +14,7 @@ from understudy.agent.agent import ClusterAgent
 from understudy.config import Config
 from understudy.engines import engine_for
 from understudy.errors import UnderstudyError
+from understudy.gates import gates_for
 from understudy.lease import boot_now
 from understudy.witness import SqliteWitness, Witness
 
@@ -92,7 +93,12 @@ async def _run(config: Config, leave: asyncio.Event, *, standby: bool, parts: Se
         engines = {cluster.name: engine_for(cluster, clock=boot_now) for cluster in config.clusters}
         agents = {
             cluster.name: ClusterAgent(
-                cluster, engines[cluster.name], witness, config.directory, standby=standby
+                cluster,
+                engines[cluster.name],
+                witness,
+                config.directory,
+                standby=standby,
+                gates=gates_for(cluster, config.gates.get(cluster.name, ())),
             )
             for cluster in config.clusters
         }

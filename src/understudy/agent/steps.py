@@ -11,6 +11,7 @@ from understudy.agent.leasing import LeaseKeeper
 from understudy.decide.plans import CHANGES, StepOutcome, spare_name, ticket_number
 from understudy.engines.base import Engine, RescueReport
 from understudy.errors import EngineError, NeedsCopy, Unreachable
+from understudy.gates.keeper import GateKeeper
 from understudy.model import ClusterState, Link, Plan, PlanKind, Step, Ticket, View
 
 
@@ -21,12 +22,14 @@ class Hands:
     Args:
         rescues: the folder in which rescue folders are made.
         patience: seconds for what is tried on a node that may hang and must not hold up a failover.
+        gates: what carries clients that hold no lease; None where the cluster has none.
     """
 
     engine: Engine
     keeper: LeaseKeeper
     rescues: Path
     patience: float
+    gates: GateKeeper | None = None
 
 
 async def carry_out(step: Step, state: ClusterState, view: View, hands: Hands) -> StepOutcome:
@@ -60,6 +63,8 @@ async def _prepare_reverse(state: ClusterState, plan: Plan, view: View, hands: H
 
 async def _hold(state: ClusterState, plan: Plan, view: View, hands: Hands) -> StepOutcome:
     await hands.keeper.hold(state)
+    if hands.gates is not None:
+        await hands.gates.hold(state)
     return StepOutcome(note="no transaction of an older epoch is in flight on this host")
 
 

@@ -91,7 +91,8 @@ class Plain:
 
     def write(self, parameters: dict[str, int]) -> tuple[int, int, int, bool]:
         if self._conn is None or self._conn.closed:
-            self._conn = psycopg.connect(self._dsn)
+            # A pooler in transaction mode may give each transaction another session: nothing stays prepared.
+            self._conn = psycopg.connect(self._dsn, prepare_threshold=None)
         self.last = (0, 0, time.monotonic_ns())
         with self._conn.transaction():
             self._conn.execute(tpcb.TRANSACTION, parameters)

@@ -105,12 +105,12 @@ def stop_all(parent: int | None, members: Callable[[], set[int]]) -> set[int]:
     return stopped
 
 
-def die_with_parent() -> None:
-    """Ask the kernel for SIGQUIT (PostgreSQL: stop at once) when the thread that started this process ends.
+def die_with_parent(number: signal.Signals = signal.SIGQUIT) -> None:
+    """Ask the kernel for a signal (SIGQUIT: PostgreSQL stops at once) when the thread that started this process ends.
 
     To be called in the child before it becomes the server (`preexec_fn`): prctl(2), PR_SET_PDEATHSIG.
     """
-    _libc.prctl(PR_SET_PDEATHSIG, int(signal.SIGQUIT), 0, 0, 0)
+    _libc.prctl(PR_SET_PDEATHSIG, int(number), 0, 0, 0)
 
 
 def remove_shared_memory(identifier: int) -> None:
