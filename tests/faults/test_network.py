@@ -273,25 +273,27 @@ async def test_a_slow_line_loses_nothing_whatever_is_decided(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "fault",
+    ("fault", "why"),
     [
-        pytest.param(FaultProxy.black_hole, id="black hole"),
-        pytest.param(FaultProxy.stop, id="refuse and cut"),
+        # pg_stat_replication shows the standby streaming for wal_sender_timeout (60 s): only heartbeats tell.
+        pytest.param(FaultProxy.black_hole, "behind, and writes wait", id="black hole"),
+        pytest.param(FaultProxy.stop, "has not been streaming", id="refuse and cut"),
     ],
 )
 async def test_zero_goes_on_without_replication_and_is_in_sync_again(
-    servers: Servers, healed: None, proxy: FaultProxy, tmp_path: Path, fault: Fault
+    servers: Servers, healed: None, proxy: FaultProxy, tmp_path: Path, fault: Fault, why: str
 ) -> None:
     """Only the way between the servers is broken. Writes stall until *in sync* has been withdrawn, then go on."""
     policy = {"rpo": Rpo.ZERO, "max_lag_seconds": 3.0}
     async with running(servers, proxy, tmp_path, clients=False, **policy) as (world, writers):
         fault(proxy)
-        broken = time.monotonic()
         await world.until(lambda s: not s.in_sync and s.plan is None, "in sync is withdrawn")
         await writers.more()
-        assert time.monotonic() - broken < 15
         await asyncio.sleep(2)
         assert world.kinds().count("sync_lost") == 1
+        assert why in next(
+            e.message for e in world.witness.events(world.name, limit=100) if e.kind == "sync_lost"
+        )
         assert "sync_possible" not in world.kinds()[world.kinds().index("sync_lost") :]
         assert world.state().primary == "a"
         proxy.pass_through()

@@ -145,7 +145,7 @@ class Agent:
 
     def _keep_lease(self, state: ClusterState) -> Sleeper:
         """Bring the lease to what the witness says; open it only when two of three agree."""
-        plan, lease, asked = state.plan, self.host.lease, self.kernel.now
+        plan, lease, asked = state.plan, self.host.lease, self.host.clock()
         if plan is not None and plan.kind in CHANGES and state.epoch == plan.epoch:
             if lease.epoch < state.epoch:
                 phase = Phase.HOLDING if plan.kind is PlanKind.SWITCHOVER else Phase.CHANGING

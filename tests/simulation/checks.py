@@ -35,12 +35,12 @@ class Checks:
     # --- one writer ------------------------------------------------------------------------------------------
 
     def lease_written(self, host: Host, before: HostLease) -> None:
-        lease, now = host.lease, self.world.kernel.now
+        lease = host.lease
         if lease.epoch < before.epoch:
             raise Broken("epoch", f"lease of {host.name} went back from {before.epoch} to {lease.epoch}")
         if lease.phase is Phase.OPEN:
             for other in self.world.hosts:
-                theirs = other.lease
+                theirs, now = other.lease, other.clock()
                 if theirs.phase is Phase.OPEN and theirs.deadline > now and theirs.primary != lease.primary:
                     raise Broken(
                         "one writer",
@@ -51,11 +51,7 @@ class Checks:
     def begun(self, host: Host, txn: Txn) -> None:
         for other in self.world.hosts:
             lease = other.lease
-            if (
-                lease.phase is Phase.OPEN
-                and lease.deadline > self.world.kernel.now
-                and lease.primary != txn.node
-            ):
+            if lease.phase is Phase.OPEN and lease.deadline > other.clock() and lease.primary != txn.node:
                 raise Broken(
                     "one writer", f"{host.name} began on {txn.node}, {other.name} writes to {lease.primary}"
                 )

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 RENEW_EVERY = 0.5
+DRIFT = 0.03
+"""How much faster or slower than time a host's clock may tick: far more than real ones do (500 ppm, adjtimex(2))."""
 
 
 @dataclass(slots=True)
@@ -33,9 +35,14 @@ class Host:
     def __init__(self, world: World, name: str) -> None:
         self.world, self.name = world, name
         self.owner = Owner(name)
+        self.rate = 1.0 + world.kernel.random.uniform(-DRIFT, DRIFT)
         self.lease = HostLease(0, "", Phase.CHANGING, 0.0)
         self.in_flight: set[int] = set()
         self.flying: dict[int, Txn] = {}
+
+    def clock(self) -> float:
+        """This host's boot clock, in seconds: what its deadlines are measured with."""
+        return self.world.kernel.now * self.rate
 
     def write_lease(self, epoch: int, primary: str, phase: Phase, deadline: float) -> bool:
         lease = self.lease
@@ -50,12 +57,12 @@ class Host:
     def may_write(self, epoch: int) -> bool:
         """A transaction of that epoch may begin now."""
         lease = self.lease
-        return lease.phase is Phase.OPEN and lease.epoch == epoch and self.world.kernel.now < lease.deadline
+        return lease.phase is Phase.OPEN and lease.epoch == epoch and self.clock() < lease.deadline
 
     def may_finish(self, epoch: int) -> bool:
         """A transaction of that epoch in flight may go on, or count its acknowledgement."""
         lease = self.lease
-        if self.world.kernel.now >= lease.deadline:
+        if self.clock() >= lease.deadline:
             return False
         if lease.epoch == epoch:
             return lease.phase is not Phase.CHANGING
@@ -84,7 +91,7 @@ class Host:
         """Prolong an open lease for as long as two of three hold its epoch and nobody holds a higher one."""
         world = self.world
         while True:
-            lease, asked = self.lease, world.kernel.now
+            lease, asked = self.lease, self.clock()
             if lease.phase is Phase.OPEN:
                 agreed = two_of_three((yield from self.registers()))
                 now = self.lease

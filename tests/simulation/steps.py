@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tests.simulation.kernel import Sleeper
 from tests.simulation.nodes import SEQUENCE_MARGIN
 
-from understudy.decide.plans import CHANGES, StepOutcome, spare_name
+from understudy.decide.plans import CHANGES, StepOutcome, spare_name, ticket_number
 from understudy.errors import EngineError, NeedsCopy, Unreachable
 from understudy.model import ClusterState, Link, Plan, PlanKind, Step
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tests.simulation.agents import Agent
 
 MARGIN = 0.2
+"""Added to the wait for another host's lease: 2 × `DRIFT` of its length, and a little."""
 NOTHING = StepOutcome()
 
 
@@ -33,7 +34,7 @@ class Doing:
         self.agent, self.state, self.plan = agent, state, plan
         self.world, self.kernel = agent.world, agent.world.kernel
         # What `Ticket` carries. Before a switchover claims its epoch it acts at the present one.
-        self.ticket = (state.epoch, plan.number)
+        self.ticket = (state.epoch, ticket_number(plan))
         claimed = plan.kind in CHANGES and state.epoch == plan.epoch
         self.primary = plan.target if claimed else state.primary
 
@@ -88,7 +89,8 @@ def announce(do: Doing, step: Step) -> Sleeper:
 
 def hold(do: Doing, step: Step) -> Sleeper:
     """Every host has seen the epoch and is quiet, or its former lease has run out."""
-    world, epoch, started = do.world, do.plan.epoch, do.kernel.now
+    world, epoch, clock = do.world, do.plan.epoch, do.agent.host.clock
+    started = clock()
     if not world.rules.held:
         return
     planned = do.plan.kind is PlanKind.SWITCHOVER
@@ -103,7 +105,7 @@ def hold(do: Doing, step: Step) -> Sleeper:
                 busy = busy or not host.quiet(epoch)
             else:
                 missing = True
-        waited = do.kernel.now - started
+        waited = clock() - started
         if not busy and not missing:
             return
         if planned and busy and waited > world.policy.quiet_timeout:
@@ -169,6 +171,8 @@ def copy_sequences(do: Doing, step: Step) -> Sleeper:
 
 def raise_sequences(do: Doing, step: Step) -> Sleeper:
     def raise_(node: Any) -> None:
+        if not node.disk.read_only:  # a switchover whose PROMOTE took effect is now this failover
+            node.fence()
         # The sample may be older than the former primary's own promotion: what arrived counts too.
         arrived = max((key for key in node.disk.data if type(key) is int), default=0)
         node.disk.sequence = max(node.disk.sequence, node.disk.data.get("seq", 0), arrived) + SEQUENCE_MARGIN
