@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from time import monotonic
 from types import TracebackType
@@ -17,11 +16,12 @@ from psycopg_pool import PoolClosed, PoolTimeout
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from understudy.client.admission_async import hold, no_primary
+from understudy.client.breaker import Breaker, BreakerPolicy, Outcome, Permit
 from understudy.client.connection_async import AsyncConnection
 from understudy.client.errors import CommitInDoubt, NoPrimaryAvailable, unsettled
 from understudy.client.host import Host, host_of
 from understudy.client.inner_async import AsyncTarget
-from understudy.client.outcome import certainly_not_committed
+from understudy.client.outcome import certainly_not_committed, is_connection_error
 from understudy.client.switch import AsyncSwitch
 from understudy.lease import Lease, Phase, boot_now
 from understudy.model import Cluster
@@ -41,14 +41,15 @@ _SHORTEST = 0.001
 class AsyncCheckout:
     """One stay of a connection outside the pool: ``async with pool.connection() as conn``."""
 
-    __slots__ = ("_conn", "_max_lag", "_pool", "_readonly", "_timeout")
+    __slots__ = ("_conn", "_max_lag", "_permit", "_pool", "_readonly", "_timeout")
 
     def __init__(self, pool: AsyncPool, timeout: float | None, readonly: bool, max_lag: float | None) -> None:
         self._pool, self._timeout, self._readonly, self._max_lag = pool, timeout, readonly, max_lag
+        self._permit: Permit | None = None
 
     async def __aenter__(self) -> AsyncConnection:
         if self._readonly:
-            conn = await self._pool._get_readonly(self._timeout, self._max_lag)
+            conn, self._permit = await self._pool._get_readonly(self._timeout, self._max_lag)
         else:
             conn = await self._pool.getconn(self._timeout)
         self._conn = conn
@@ -66,7 +67,12 @@ class AsyncCheckout:
                 await conn.__aexit__(exc_type, exc, traceback)  # rolls back
             elif (conn.pgconn.transaction_status != _IDLE or conn._pipeline is not None) and not conn.closed:
                 await conn.commit()
+        except BaseException as error:
+            exc = error
+            raise
         finally:
+            if self._permit is not None:
+                self._permit.tell(_outcome(exc))
             await self._pool.putconn(conn)
 
 
@@ -82,6 +88,8 @@ class AsyncPool:
         name: for logs.
         timeout: seconds to wait for a connection when all are in use.
         kwargs: for ``connect``, e.g. ``{"autocommit": True, "row_factory": dict_row}``.
+        breaker: when ``readonly`` leaves a standby that fails alone for a while and reads on the primary: a
+            `BreakerPolicy`, or ``{"threshold": 5, "timeout": 60000, "monitoringPeriod": 10000}`` (milliseconds).
         options: anything else that `psycopg_pool.AsyncConnectionPool` takes (``configure``, ``max_idle``, ...).
     """
 
@@ -95,6 +103,7 @@ class AsyncPool:
         name: str | None = None,
         timeout: float = 30.0,
         kwargs: dict[str, Any] | None = None,
+        breaker: BreakerPolicy | Mapping[str, int] | None = None,
         **options: Any,
     ) -> None:
         self.name = name or f"understudy-{cluster.name}"
@@ -107,6 +116,8 @@ class AsyncPool:
             "kwargs": dict(kwargs or {}),
             **options,
         }
+        self._breaking = BreakerPolicy.of(breaker)
+        self._breakers = self._closed_breakers()
         self._switch = AsyncSwitch()
         self._targets: dict[tuple[int, str, bool], AsyncTarget] = {}
         self._current: AsyncTarget | None = None
@@ -245,6 +256,11 @@ class AsyncPool:
         """The statistics of the pool of the present primary (see psycopg_pool), or nothing."""
         return self._current.inner.get_stats() if self._current is not None else {}
 
+    @property
+    def breakers(self) -> dict[str, str]:
+        """By node: CLOSED, OPEN or HALF_OPEN. OPEN: ``readonly`` does not try it as a standby for now."""
+        return {node: breaker.state.value for node, breaker in self._breakers.items()}
+
     # --- how a checkout finds its way -------------------------------------------------------------------
 
     def _is_open(self, target: AsyncTarget) -> bool:
@@ -312,16 +328,44 @@ class AsyncPool:
         self,
         timeout: float | None,  # noqa: ASYNC109
         max_lag: float | None,
-    ) -> AsyncConnection:
+    ) -> tuple[AsyncConnection, Permit | None]:
+        """A connection to read with, and, where it leads to the standby, whom to tell how that went."""
         lease = self._host.lease()
         if lease is not None and _fresh_enough(lease, max_lag):
+            permit = self._breakers[lease.standby].ask()
+            conn = None if permit is None else await self._from_standby(lease, permit, timeout)
+            if conn is not None:
+                return conn, permit
+        return await self._get_slowly(timeout, readonly=True), None
+
+    async def _from_standby(
+        self,
+        lease: Lease,
+        permit: Permit,
+        timeout: float | None,  # noqa: ASYNC109
+    ) -> AsyncConnection | None:
+        """A connection to the standby, or None and the breaker told why not."""
+        outcome = Outcome.NEUTRAL
+        conn = None
+        try:
             target = await self._aim(lease.epoch, lease.standby, readonly=True, counted=False)
-            patience = min(
-                self.timeout if timeout is None else timeout, self._host.cluster.policy.connect_timeout
-            )
-            with suppress(PoolClosed, PoolTimeout):
-                return await target.inner.getconn(patience)
-        return await self._get_slowly(timeout, readonly=True)
+            patience = self.timeout if timeout is None else timeout
+            until = monotonic() + min(patience, self._host.cluster.policy.connect_timeout)
+            while conn is None:
+                found = await target.inner.getconn(max(until - monotonic(), _SHORTEST))
+                if found.still_there():
+                    conn = found
+                else:
+                    await self._back(found)  # the pool makes another one
+        except PoolTimeout:
+            # Where the last attempt to connect did not fail, all connections are in use: nothing said of the server.
+            outcome = Outcome.NEUTRAL if target.connector.error is None else Outcome.FAILURE
+        except PoolClosed:
+            return None  # the lease has changed: the primary is asked
+        finally:
+            if conn is None:
+                permit.tell(outcome)
+        return conn
 
     def _blame(self, target: AsyncTarget) -> psycopg.OperationalError:
         """No connection came in time: because all are in use, or because none can be opened."""
@@ -386,7 +430,20 @@ class AsyncPool:
         """After a fork: the parent's pools are the parent's."""
         kept: list[object] = [self._targets, self._current, self._switch]
         self._targets, self._current, self._switch = {}, None, AsyncSwitch()
+        self._breakers = (
+            self._closed_breakers()
+        )  # another thread of the parent may have held a lock of theirs
         return kept
+
+    def _closed_breakers(self) -> dict[str, Breaker]:
+        return {node.name: Breaker(self._breaking, monotonic) for node in self._host.cluster.nodes}
+
+
+def _outcome(error: BaseException | None) -> Outcome:
+    """What the end of a stay on the standby says about it. An application's own error says nothing."""
+    if error is None:
+        return Outcome.SUCCESS
+    return Outcome.FAILURE if is_connection_error(error) else Outcome.NEUTRAL
 
 
 def _fresh_enough(lease: Lease, max_lag: float | None) -> bool:
