@@ -32,6 +32,11 @@ _SECTION = re.compile(r"\s*\[(?P<name>[^\]]+)\]\s*")
 _VALUE = r"'(?:[^']|'')*'|[^\s']\S*|"
 MAX_FILE_BYTES = 1024 * 1024
 
+_QUIET_AT_ONCE = 0.1
+"""Seconds in which what can still end by itself ends, when the primary is lost."""
+_LOGIN_RETRY = 0.05
+"""Seconds between two tries of PgBouncer to log in to the new primary, until it is looked at the next time."""
+
 
 @dataclass(frozen=True, slots=True)
 class Way:
@@ -61,6 +66,7 @@ class PgBouncerGate:
         where = conninfo_to_dict(config.dsn)
         self._at = f"{where.get('host', '')}:{where.get('port', 5432)}"
         self._console: _Console | None = None
+        self._hurried = False  # server_login_retry is ours until the next RELOAD
 
     @property
     def name(self) -> str:
@@ -71,13 +77,18 @@ class PgBouncerGate:
         await self._run("PAUSE")
 
     async def sever(self) -> None:
-        """KILL, unless it is paused and no server connection is left: clients that only wait may go on waiting.
+        """PAUSE, and KILL where that does not end at once: on a lost server nothing ends a transaction.
 
-        KILL also forgets that the lost server could not be reached, which would otherwise delay the first
-        connection to the next one by up to ``server_login_retry`` (15 s).
+        PAUSE spares the clients that only wait. KILL alone would do, but it crashes PgBouncer now and then while
+        clients log in (pgbouncer issue 1401; seen with 1.18), and they do when their primary is lost.
         """
         entry = await self._entry()
-        if not (entry["paused"] and entry["current_connections"] == 0):
+        if entry["paused"] and entry["current_connections"] == 0:
+            return
+        try:
+            async with asyncio.timeout(_QUIET_AT_ONCE):
+                await self._run("PAUSE")
+        except TimeoutError:
             await self._run("KILL")
 
     async def lead_to(self, node: str, *, anew: bool) -> None:
@@ -95,7 +106,13 @@ class PgBouncerGate:
                 )
         elif anew and not entry["paused"]:
             await self._run("RECONNECT")
+        elif self._hurried:
+            await self._ask("RELOAD")
+            self._hurried = False
         if entry["paused"]:
+            # Else it would wait server_login_retry (15 s) after the lost server's last refusal, and refuse clients.
+            await self._ask(f"SET server_login_retry = '{_LOGIN_RETRY}'")
+            self._hurried = True
             await self._run("RESUME")
 
     async def close(self) -> None:
