@@ -31,7 +31,7 @@ def pgbouncer(lab: Lab, settings: Mapping[str, str] = MappingProxyType({})) -> I
             f'[[clusters.{CLUSTER}.pgbouncer]]\ndsn = "{gate.console}"\n'
             f'databases = ["{DATABASE}"]\nfile = "{gate.entries}"\n',
         )
-        lab.await_true(lambda: _answers(at_port(lab, gate.port)), READY, "an answer through PgBouncer")
+        lab.await_true(lambda: answers(at_port(lab, gate.port)), READY, "an answer through PgBouncer")
         yield gate
 
 
@@ -43,7 +43,7 @@ def haproxy(lab: Lab) -> Iterator[EmbeddedHaproxy]:
             lab,
             f'[[clusters.{CLUSTER}.haproxy]]\nsocket = "{gate.socket}"\nbackend = "{BACKEND}"\n',
         )
-        lab.await_true(lambda: _answers(at_port(lab, gate.port)), READY, "an answer through HAProxy")
+        lab.await_true(lambda: answers(at_port(lab, gate.port)), READY, "an answer through HAProxy")
         yield gate
 
 
@@ -65,7 +65,7 @@ def _tell(lab: Lab, table: str) -> None:
     lab.await_event("agent_started", READY, after=event)
 
 
-def _answers(dsn: str) -> bool:
+def answers(dsn: str) -> bool:
     """Whether a session through the gate can write."""
     try:
         with psycopg.connect(dsn, connect_timeout=2, prepare_threshold=None) as connection:
