@@ -1,0 +1,1 @@
+"""Commands of ``manage.py``: `understudy`, and `migrate` for both nodes."""

@@ -1,0 +1,1 @@
+"""A database backend of Django: one alias that always leads to the present primary of a cluster."""

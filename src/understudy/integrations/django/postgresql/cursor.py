@@ -1,0 +1,92 @@
+"""Cursors that go over to the next primary between two transactions, and never inside one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from django.db import OperationalError
+from django.db.backends.postgresql.base import CursorDebugWrapper as DjangoDebugCursor
+from django.db.backends.utils import CursorWrapper as DjangoCursor
+
+from understudy.integrations.django.errors import PrimaryLost
+
+if TYPE_CHECKING:
+    from understudy.integrations.django.postgresql.base import DatabaseWrapper
+
+
+class Following:
+    """Mixed into Django's cursors. The driver's cursor is replaced where its connection is."""
+
+    if TYPE_CHECKING:
+        db: DatabaseWrapper
+        cursor: Any
+
+    def _execute(self, sql: Any, params: Any, *ignored: Any) -> Any:
+        # Written out, and not through `_start`: this runs for every statement of an application.
+        if not self.db.between_transactions(self):
+            return super()._execute(sql, params, *ignored)  # type: ignore[misc]
+        try:
+            return super()._execute(sql, params, *ignored)  # type: ignore[misc]
+        except PrimaryLost:  # between our look and the first byte; nothing was sent
+            self.db.follow(self)
+            return super()._execute(sql, params, *ignored)  # type: ignore[misc]
+        except OperationalError:
+            self.db.leave_broken()
+            raise
+
+    def _executemany(self, sql: Any, params: Any, *ignored: Any) -> Any:
+        return self._start(super()._executemany, sql, params, *ignored)  # type: ignore[misc]
+
+    def callproc(self, *args: Any, **kwargs: Any) -> Any:
+        """As with Django's own cursor."""
+        return self._start(super().callproc, *args, **kwargs)  # type: ignore[misc]
+
+    def copy(self, *args: Any, **kwargs: Any) -> Any:
+        """The driver's COPY, a context manager."""
+        self.db.between_transactions(self)
+        return super().__getattr__("copy")(*args, **kwargs)  # type: ignore[misc]
+
+    def _start(self, what: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if not self.db.between_transactions(self):
+            return what(*args, **kwargs)
+        try:
+            return what(*args, **kwargs)
+        except PrimaryLost:
+            self.db.follow(self)
+            return what(*args, **kwargs)
+        except OperationalError:
+            self.db.leave_broken()
+            raise
+
+
+class Cursor(Following, DjangoCursor):
+    """Django's cursor, which follows."""
+
+
+class DebugCursor(Following, DjangoDebugCursor):
+    """The same, noting every statement (``DEBUG``, ``CaptureQueriesContext``)."""
+
+
+class HeldCursor(Cursor):
+    """A server-side cursor outside a transaction (``iterator()``): the server keeps its rows with the session.
+
+    It counts as work in flight until it is closed, as a transaction does, so that a planned change waits for it.
+    """
+
+    _counted = False
+
+    def _execute(self, sql: Any, params: Any, *ignored: Any) -> Any:
+        result = super()._execute(sql, params, *ignored)
+        if not self._counted:
+            self._counted = self.db.hold_open()
+        return result
+
+    def close(self) -> None:
+        """Close it; a planned change of primary may go on."""
+        try:
+            self.cursor.close()
+        finally:
+            if self._counted:
+                self._counted = False
+                self.db.let_go()
