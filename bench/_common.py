@@ -6,7 +6,6 @@ import argparse
 import json
 import os
 import platform
-import shutil
 import statistics
 import sys
 import time
@@ -22,6 +21,8 @@ from rich.table import Table
 from understudy.demo import audit
 from understudy.demo.lab import Lab
 from understudy.demo.workload import Writers
+from understudy.embedded import EmbeddedError
+from understudy.embedded.daemon import find
 
 PATRONI = (
     "not installed here (needs Patroni and etcd); its figures, measured elsewhere, are in bench/RESULTS.md"
@@ -165,9 +166,13 @@ def kinds(load: Writers) -> dict[str, int]:
     return found
 
 
-def absent(program: str, how: str) -> str | None:
-    """Why a peer cannot be measured here, or None where its program is there."""
-    return None if shutil.which(program) else f"{program} is not installed ({how})"
+def peer(program: str, measured: Callable[[], Result]) -> Result:
+    """What a peer did, or why it cannot be measured here."""
+    try:
+        find(program)
+    except EmbeddedError as absent:
+        return {"skipped": str(absent)}
+    return measured()
 
 
 def numbers(values: Sequence[float | None]) -> list[float | None]:

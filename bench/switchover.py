@@ -11,12 +11,12 @@ if __package__ in (None, ""):  # `python bench/switchover.py`
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench import _common as common
+from bench import _pgbouncer_script as script
 from understudy.demo import audit
 from understudy.demo.lab import Lab
 from understudy.demo.workload import Writers
 from understudy.model import Rpo
 
-PGBOUNCER = "apt-get install pgbouncer; 0.08 s elsewhere with PAUSE / repoint / RESUME by script, see bench/RESULTS.md"
 BEFORE = 200_000_000  # ns of ordinary life that are looked at before the order and after the change
 
 
@@ -53,7 +53,7 @@ def measure(arguments: argparse.Namespace) -> common.Result:
             lab.await_settled()
         counted, kinds = common.count(lab, load), common.kinds(load)
         server, equal = common.postgresql_version(lab), lab.verify().equal
-    missing = common.absent("pgbouncer", PGBOUNCER)
+        peer = common.peer("pgbouncer", lambda: script.measure(lab, arguments.repeat))
     return {
         "mode": arguments.mode,
         "stall_ms": common.summary(stall for stall, _ in out),
@@ -71,9 +71,7 @@ def measure(arguments: argparse.Namespace) -> common.Result:
         "runs": {"out": common.numbers([s for s, _ in out]), "home": common.numbers([s for s, _ in home])},
         "versions": {"postgresql": server},
         "peers": {
-            "pgbouncer": {
-                "skipped": missing or "not measured here yet: its bench comes with the PgBouncer integration"
-            },
+            "pgbouncer by script": peer,
             "patroni": {"skipped": common.PATRONI},
         },
     }
