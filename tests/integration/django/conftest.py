@@ -48,6 +48,10 @@ def manage(config_file: Path) -> Manage:
 def lab() -> Iterator[Lab]:
     """Two servers and an agent; `farm` is migrated on both. Tests that hurt a server use a laboratory of their own."""
     with Lab(mode=Rpo.BOUNDED, scale=1) as lab:
+        for node in ("a", "b"):
+            with lab.connect(node, "postgres") as connection:  # what a project's own tests need, on one node
+                connection.execute("SET default_transaction_read_only = off")
+                connection.execute("ALTER ROLE app CREATEDB")
         manage(lab.config_file)("migrate")
         yield lab
 
@@ -65,6 +69,14 @@ def farm(lab: Lab) -> Iterator[Lab]:
 
         yield lab
         connections.close_all()
+
+
+def change(lab: Lab) -> str:
+    """A planned change to the node that is not primary; returns its name. Both are healthy before."""
+    lab.await_settled()
+    target = lab.state.other
+    lab.switchover(target)
+    return target
 
 
 @pytest.fixture
