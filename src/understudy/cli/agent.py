@@ -10,7 +10,7 @@ import typer
 
 from understudy import config as configuration
 from understudy import logs
-from understudy.agent.service import serve
+from understudy.agent.service import Running, serve
 from understudy.cli.common import Cli, of
 from understudy.config import Config
 
@@ -31,7 +31,15 @@ def run(
     """Run the agents of all configured clusters until SIGTERM; SIGHUP reads the configuration again."""
     cli = of(context)
     logs.configure(log_format, log_level)
-    asyncio.run(serve(lambda: _load(cli), standby=standby))
+    asyncio.run(serve(lambda: _load(cli), standby=standby, parts=(_monitor,)))
+
+
+async def _monitor(running: Running, leave: asyncio.Event) -> None:
+    """Watch and tell people, where the configuration asks for it."""
+    if running.config.alerting is not None:
+        from understudy.monitor.part import watch
+
+        await watch(running, leave)
 
 
 def _load(cli: Cli) -> Config:

@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 
 from understudy import __version__
 from understudy.agent.agent import AlreadyRunning
-from understudy.cli import agent, change, explain, init, rescue, setup, show, status
+from understudy.cli import agent, alerts, change, explain, init, rescue, setup, show, status
 from understudy.cli.common import Cli, CliError, Exit, note
 from understudy.config import mask
 from understudy.demo import command as demo
@@ -85,7 +85,7 @@ def _options(
     context.obj = Cli(path=config, wanted=cluster, json=json)
 
 
-for part in (init, setup, agent, status, change, show, explain, rescue):
+for part in (init, setup, agent, status, change, show, explain, rescue, alerts):
     part.register(app)
 demo.command(app)
 

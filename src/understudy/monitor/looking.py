@@ -1,0 +1,203 @@
+"""One bounded look at a node: slow statements, connections, slots, disk. On a connection of the monitor's own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from understudy.config_alerts import Disk, Monitor
+from understudy.engines.postgresql.sessions import ControlConnection, Sessions
+from understudy.model import Cluster
+from understudy.monitor.readings import Look, SlotReading, SlowStatement
+from understudy.monitor.statements import normalised
+
+LIMIT = 5.0
+"""Seconds that one look may take, connecting included. Never more than the pause between two looks."""
+SIZE_EVERY = 60.0
+"""Seconds between two sums over the files of a server: each reads the size of every file of every database."""
+MAX_STATEMENTS = 50
+_MAX_TEXT = 4000
+"""Characters of a statement that are fetched."""
+
+_LOOK = """
+SELECT
+    (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS connections,
+    current_setting('max_connections')::integer
+        - current_setting('superuser_reserved_connections')::integer
+        - coalesce(current_setting('reserved_connections', true)::integer, 0) AS connections_limit,
+    (SELECT jsonb_object_agg(s.slot_name, jsonb_build_object(
+         'retained', greatest(0, CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
+                                      ELSE pg_current_wal_lsn() END - coalesce(s.restart_lsn, CASE
+                                      WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
+                                      ELSE pg_current_wal_lsn() END)),
+         'status', coalesce(s.wal_status, 'unknown')))
+     FROM pg_replication_slots s) AS slots,
+    (SELECT count(*) FROM pg_stat_activity
+     WHERE datname = current_database() AND query = '<insufficient privilege>') AS hidden,
+    (SELECT jsonb_agg(jsonb_build_array(q.query, q.seconds) ORDER BY q.seconds DESC) FROM (
+         SELECT left(query, %(text)s) AS query, extract(epoch FROM clock_timestamp() - query_start) AS seconds
+         FROM pg_stat_activity
+         WHERE datname = current_database() AND state = 'active' AND backend_type = 'client backend'
+           AND pid <> pg_backend_pid() AND NOT starts_with(application_name, 'understudy/')
+           AND clock_timestamp() - query_start > make_interval(secs => %(threshold)s)
+         ORDER BY query_start LIMIT %(count)s) q) AS running,
+    (SELECT n.nspname FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
+     WHERE e.extname = 'pg_stat_statements') AS statements_in
+"""
+
+# Only calls that ended since the last look are news, so what is compared is calls and the sum of their times.
+_STATEMENTS = """
+SELECT userid::bigint, queryid, toplevel, calls, total_exec_time, max_exec_time, left(query, %(text)s)
+FROM {}.pg_stat_statements
+WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND max_exec_time > %(threshold)s AND queryid IS NOT NULL
+ORDER BY max_exec_time DESC LIMIT %(count)s
+"""
+
+_SIZE = """
+SELECT (SELECT sum(pg_database_size(oid)) FROM pg_database WHERE datallowconn)
+     + (SELECT coalesce(sum(size), 0) FROM pg_ls_waldir())
+"""
+
+# The extension is there and its library is not loaded, or this role may not read it.
+_NOT_TO_BE_HAD = ("55000", "42501", "42P01", "42703")
+
+_Seen = dict[tuple[int, int, bool], tuple[int, float, float]]
+
+
+class Looker:
+    """Looks at the nodes of one cluster, one look per node at a time.
+
+    Args:
+        clock: seconds, monotonic.
+    """
+
+    def __init__(self, cluster: Cluster, monitor: Monitor, clock: Callable[[], float]) -> None:
+        self._monitor, self._clock = monitor, clock
+        self._sessions = Sessions(cluster, application="monitor")
+        self._disks = {disk.node: disk for disk in monitor.disks}
+        self._limit = min(LIMIT, monitor.every)
+        self._statements: dict[str, _Seen] = {}
+        self._sizes: dict[str, tuple[float, float | None]] = {}
+
+    async def look(self, node: str) -> Look:
+        """One look. Raises `Unreachable` and `EngineError` (see `Sessions.control`)."""
+        async with self._sessions.control(node, timeout=self._limit, doing="look at it") as connection:
+            row = await self._row(connection)
+            slow = [
+                SlowStatement(text=normalised(text), seconds=float(seconds))
+                for text, seconds in row["running"] or ()
+            ]
+            if row["statements_in"]:
+                slow += await self._finished(node, connection, row["statements_in"])
+            disk = await self._disk(node, connection)
+        return Look(
+            slow=slowest(slow),
+            hidden=row["hidden"],
+            connections=row["connections"],
+            connections_limit=row["connections_limit"],
+            slots={
+                name: SlotReading(retained=int(slot["retained"]), status=slot["status"])
+                for name, slot in (row["slots"] or {}).items()
+            },
+            disk=disk,
+        )
+
+    async def _row(self, connection: ControlConnection) -> dict[str, Any]:
+        parameters = {
+            "text": _MAX_TEXT,
+            "threshold": self._monitor.slow_query,
+            "count": MAX_STATEMENTS,
+        }
+        cursor = await connection.cursor(row_factory=dict_row).execute(_LOOK, parameters)
+        return await cursor.fetchone() or {}
+
+    async def _finished(self, node: str, connection: ControlConnection, schema: str) -> list[SlowStatement]:
+        """Statements of pg_stat_statements that had a slow call since the last look; the first look only counts."""
+        query = sql.SQL(_STATEMENTS).format(sql.Identifier(schema))
+        parameters = {
+            "text": _MAX_TEXT,
+            "threshold": self._monitor.slow_query * 1000,
+            "count": MAX_STATEMENTS,
+        }
+        try:
+            rows = await (await connection.execute(query, parameters)).fetchall()
+        except psycopg.Error as error:
+            if error.sqlstate in _NOT_TO_BE_HAD:
+                return []
+            raise
+        before = self._statements.get(node)
+        self._statements[node] = {(u, q, t): (calls, total, most) for u, q, t, calls, total, most, _ in rows}
+        if before is None:
+            return []
+        found = []
+        for user, number, top, calls, total, most, text in rows:
+            seconds = new_slowest(before.get((user, number, top)), (calls, total, most)) / 1000
+            if seconds > self._monitor.slow_query:
+                found.append(SlowStatement(text=normalised(text), seconds=seconds))
+        return found
+
+    async def _disk(self, node: str, connection: ControlConnection) -> float | None:
+        """Share of the node's disk in use, where the configuration says how to see it."""
+        disk = self._disks.get(node)
+        if disk is None:
+            return None
+        if disk.path:
+            return await asyncio.to_thread(used_share, disk.path)
+        return await self._size(node, disk, connection)
+
+    async def _size(self, node: str, disk: Disk, connection: ControlConnection) -> float | None:
+        known = self._sizes.get(node)
+        if known is not None and self._clock() - known[0] < SIZE_EVERY:
+            return known[1]
+        try:
+            row = await (await connection.execute(_SIZE)).fetchone()
+            share = float(row[0]) / disk.size if row is not None else None
+        except psycopg.errors.InsufficientPrivilege:
+            share = None
+        self._sizes[node] = (self._clock(), share)
+        return share
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._sessions.close()
+
+
+def used_share(path: str) -> float | None:
+    """Share in use, 0 to 1, of the disk that a folder lies on, as `df` counts it; None: it cannot be seen."""
+    try:
+        found = os.statvfs(path)
+    except OSError:
+        return None
+    used = found.f_blocks - found.f_bfree
+    return used / (used + found.f_bavail) if used + found.f_bavail else None
+
+
+def new_slowest(before: tuple[int, float, float] | None, now: tuple[int, float, float]) -> float:
+    """Milliseconds that the slowest new call of a statement took at least; 0: no new call, or nobody can tell.
+
+    Both are (calls, sum of their times, longest time). A new record is exact; else the mean of the new calls is what is
+    certain. Fewer calls than before: the statistics were reset, so all of them are new.
+    """
+    calls, total, most = now
+    if before is None or calls < before[0]:
+        return most
+    new = calls - before[0]
+    if new == 0:
+        return 0.0
+    return most if most > before[2] else (total - before[1]) / new
+
+
+def slowest(statements: list[SlowStatement]) -> tuple[SlowStatement, ...]:
+    """Each statement once, with its slowest call, the slowest first."""
+    by_text: dict[str, float] = {}
+    for statement in statements:
+        by_text[statement.text] = max(statement.seconds, by_text.get(statement.text, 0.0))
+    ordered = sorted(by_text.items(), key=lambda item: -item[1])
+    return tuple(SlowStatement(text=text, seconds=seconds) for text, seconds in ordered)
