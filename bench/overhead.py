@@ -29,12 +29,12 @@ CALLS = 250  # per round: some 15 ms, so that rounds of all kinds meet the same 
 ROUNDS = 40  # per repeat
 
 
-def timed(call: Callable[[], object]) -> float:
+def timed(call: Callable[[], object], times: int = CALLS) -> float:
     """Mean time of one call in a round, in µs."""
     began = time.perf_counter_ns()
-    for _ in range(CALLS):
+    for _ in range(times):
         call()
-    return (time.perf_counter_ns() - began) / CALLS / 1000
+    return (time.perf_counter_ns() - began) / times / 1000
 
 
 def checkout(pool: Any) -> Callable[[], object]:
@@ -79,21 +79,23 @@ def measure(arguments: argparse.Namespace) -> common.Result:
     }
 
 
-def minima(values: list[float]) -> list[float]:
-    """The fastest round of each repeat."""
-    return [min(values[at : at + ROUNDS]) for at in range(0, len(values), ROUNDS)]
+def minima(values: list[float], size: int = ROUNDS) -> list[float]:
+    """The fastest round of each repeat of ``size`` rounds."""
+    return [min(values[at : at + size]) for at in range(0, len(values), size)]
 
 
-def interleaved(calls: dict[str, Callable[[], object]], count: int) -> dict[str, list[float]]:
+def interleaved(
+    calls: dict[str, Callable[[], object]], count: int, times: int = CALLS
+) -> dict[str, list[float]]:
     """Rounds of each in turn; which comes first changes, so that none always follows the same one."""
     names = list(calls)
     rounds: dict[str, list[float]] = {name: [] for name in names}
     for name in names:  # connections are opened, statements prepared
-        timed(calls[name])
+        timed(calls[name], times)
     for number in range(count):
         shift = number % len(names)
         for name in names[shift:] + names[:shift]:
-            rounds[name].append(timed(calls[name]))
+            rounds[name].append(timed(calls[name], times))
     return rounds
 
 
