@@ -72,8 +72,13 @@ def with_look(**changes: object) -> Reading:
 @pytest.mark.parametrize(
     ("reading", "key", "severity", "words"),
     [
-        (with_node("a", view("a", misses=3, error="gone")), "down:a", "critical", "primary a is down gone"),
-        (with_node("b", view("b", misses=3, error="gone")), "down:b", "warning", "standby b is down"),
+        (
+            with_node("a", view("a", misses=3, error="gone")),
+            "down:a",
+            "critical",
+            "a is down the primary gone",
+        ),
+        (with_node("b", view("b", misses=3, error="gone")), "down:b", "warning", "b is down not the primary"),
         (with_node("a", view("a", error="bad password")), "refuses:a", "critical", "bad password"),
         (
             with_node(

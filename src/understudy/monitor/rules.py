@@ -141,15 +141,13 @@ class Rules:
         name = view.name
         primary = reading.state is not None and reading.state.primary == name
         grave = Severity.CRITICAL if primary else Severity.WARNING
-        role = "primary" if primary else "standby"
+        role = "the primary" if primary else "not the primary"
         if view.misses >= self.cluster.policy.failure_threshold:
-            text = f"{view.misses} probes in a row were not answered: {view.error}"
-            yield Condition(key=f"down:{name}", severity=grave, title=f"{role} {name} is down", text=text)
+            text = f"It is {role}. {view.misses} probes in a row were not answered: {view.error}"
+            yield Condition(key=f"down:{name}", severity=grave, title=f"{name} is down", text=text)
         elif view.error and view.misses == 0:
-            title = f"{role} {name} refuses the agent"
-            yield Condition(
-                key=f"refuses:{name}", severity=grave, title=title, text=view.error, patience=_BRIEF
-            )
+            text, title = f"It is {role}. {view.error}", f"{name} refuses the agent"
+            yield Condition(key=f"refuses:{name}", severity=grave, title=title, text=text, patience=_BRIEF)
         if not view.up or view.probe is None:
             return
         if primary and view.probe.unwritable:
