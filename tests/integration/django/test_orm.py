@@ -41,7 +41,6 @@ def test_queries_are_those_of_django(db: Lab) -> None:
     from django.db import IntegrityError, connection, models, transaction
     from django.db.models import F
     from django.utils import timezone
-
     from tests.integration.django.farm.models import Animal, Herd
 
     herd = Herd.objects.create(name="north")
@@ -72,7 +71,6 @@ def test_queries_are_those_of_django(db: Lab) -> None:
 
 def test_transactions_savepoints_and_hooks(db: Lab) -> None:
     from django.db import connection, transaction
-
     from tests.integration.django.farm.models import Herd
 
     done: list[str] = []
@@ -99,7 +97,6 @@ def test_transactions_savepoints_and_hooks(db: Lab) -> None:
 
 def test_two_transactions_exclude_each_other(db: Lab) -> None:
     from django.db import OperationalError, connections, transaction
-
     from tests.integration.django.farm.models import Herd
 
     herd = Herd.objects.create(name="locked")
@@ -124,7 +121,6 @@ def test_two_transactions_exclude_each_other(db: Lab) -> None:
 
 def test_a_planned_change_between_two_statements_of_one_cursor(db: Lab) -> None:
     from django.db import connection, transaction
-
     from tests.integration.django.farm.models import Herd
 
     with connection.cursor() as first, connection.cursor() as second:
@@ -148,7 +144,6 @@ def test_a_planned_change_between_two_statements_of_one_cursor(db: Lab) -> None:
 
 def test_a_change_waits_for_a_transaction_and_never_happens_inside_one(db: Lab) -> None:
     from django.db import connection, transaction
-
     from tests.integration.django.farm.models import Herd
 
     db.await_settled()
@@ -167,7 +162,6 @@ def test_a_change_waits_for_a_transaction_and_never_happens_inside_one(db: Lab) 
 
 def test_rows_of_an_open_iterator_outlive_a_planned_change(db: Lab) -> None:
     from django.db import connection
-
     from tests.integration.django.farm.models import Herd
 
     Herd.objects.bulk_create([Herd(name=f"h{i}") for i in range(500)])
@@ -177,7 +171,9 @@ def test_rows_of_an_open_iterator_outlive_a_planned_change(db: Lab) -> None:
     thread = threading.Thread(target=lambda: db.switchover(db.state.other))
     thread.start()
     db.await_true(lambda: db.state.plan is not None, 20, "the change to begin")
-    Herd.objects.filter(pk=seen[0].pk).update(name="changed on the way")  # part of the work that is waited for
+    Herd.objects.filter(pk=seen[0].pk).update(
+        name="changed on the way"
+    )  # part of the work that is waited for
     seen += rows
     thread.join(60)
     assert len(seen) == 500
@@ -198,7 +194,6 @@ def _in_flight(lab: Lab) -> int:
 
 def test_an_abandoned_iterator_counts_no_longer(db: Lab) -> None:
     from django.db import connection
-
     from tests.integration.django.farm.models import Herd
 
     Herd.objects.bulk_create([Herd(name=f"h{i}") for i in range(50)])
@@ -215,7 +210,6 @@ def test_an_abandoned_iterator_counts_no_longer(db: Lab) -> None:
 
 def test_a_session_that_ended_between_two_statements_is_replaced(db: Lab) -> None:
     from django.db import connection, transaction
-
     from tests.integration.django.farm.models import Herd
 
     end_session(db, before := pid())
@@ -232,7 +226,6 @@ def test_a_session_that_ended_between_two_statements_is_replaced(db: Lab) -> Non
 
 def test_a_transaction_that_broke_is_never_continued_on_a_new_connection(db: Lab) -> None:
     from django.db import OperationalError, transaction
-
     from tests.integration.django.farm.models import Herd
 
     with pytest.raises(OperationalError), transaction.atomic():
@@ -248,7 +241,6 @@ def test_a_transaction_that_broke_is_never_continued_on_a_new_connection(db: Lab
 
 def test_a_hand_made_transaction_that_broke_is_not_committed_in_part(db: Lab) -> None:
     from django.db import OperationalError, connection
-
     from tests.integration.django.farm.models import Herd
 
     with connection.cursor() as cursor:
@@ -264,8 +256,8 @@ def test_a_hand_made_transaction_that_broke_is_not_committed_in_part(db: Lab) ->
 
 def test_a_lost_commit_is_in_doubt_for_django_and_for_the_client(db: Lab) -> None:
     from django.db import DatabaseError, OperationalError, connection, transaction
-
     from tests.integration.django.farm.models import Herd
+
     from understudy.integrations.django.errors import CommitInDoubt
 
     ends = "SELECT pg_terminate_backend(pg_backend_pid())"
@@ -280,27 +272,27 @@ def test_a_lost_commit_is_in_doubt_for_django_and_for_the_client(db: Lab) -> Non
     with pytest.raises(OperationalError) as caught, transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(ends)  # in a transaction nothing is at stake before COMMIT
     assert not isinstance(caught.value, understudy.CommitInDoubt)
-    with pytest.raises(CommitInDoubt), transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "CREATE TEMP TABLE ends (a int); CREATE FUNCTION pg_temp.ends() RETURNS trigger LANGUAGE plpgsql AS "
-                "'BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); PERFORM pg_sleep(5); RETURN NULL; END';"
-                "CREATE CONSTRAINT TRIGGER ends AFTER INSERT ON ends DEFERRABLE INITIALLY DEFERRED "
-                "FOR EACH ROW EXECUTE FUNCTION pg_temp.ends(); INSERT INTO ends VALUES (1)"
-            )
+    with pytest.raises(CommitInDoubt), transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(
+            "CREATE TEMP TABLE ends (a int); CREATE FUNCTION pg_temp.ends() RETURNS trigger LANGUAGE plpgsql AS "
+            "'BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); PERFORM pg_sleep(5); RETURN NULL; END';"
+            "CREATE CONSTRAINT TRIGGER ends AFTER INSERT ON ends DEFERRABLE INITIALLY DEFERRED "
+            "FOR EACH ROW EXECUTE FUNCTION pg_temp.ends(); INSERT INTO ends VALUES (1)"
+        )
     assert Herd.objects.count() == 1
 
 
 def test_reads_on_the_standby(db: Lab) -> None:
     from django.db import connections
     from django.db.utils import InternalError
-
     from tests.integration.django.farm.models import Herd
 
     herd = Herd.objects.create(name="replicated")
     db.await_settled()
     backup = connections["backup"]
-    db.await_true(lambda: Herd.objects.using("backup").filter(pk=herd.pk).exists(), 20, "the row on the standby")
+    db.await_true(
+        lambda: Herd.objects.using("backup").filter(pk=herd.pk).exists(), 20, "the row on the standby"
+    )
     assert backup.connection.node == db.state.other
     with pytest.raises(InternalError) as caught:
         Herd.objects.using("backup").create(name="never")
@@ -355,7 +347,6 @@ def test_pages_are_told_where_the_database_is(db: Lab) -> None:
 
 async def test_asynchronous_queries(farm: Lab) -> None:
     from asgiref.sync import sync_to_async
-
     from tests.integration.django.farm.models import Herd
 
     herd = await Herd.objects.acreate(name="async")
