@@ -33,6 +33,8 @@ MAX_URLS = 10
 MAX_DISKS = 100
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.\-]{0,30}://\S{1,2000}", re.IGNORECASE)
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,100}")
+_METRICS = re.compile(r"https?://[^\s@]*@?[A-Za-z0-9.\-\[\]]+(?::[0-9]{1,5})?(?:/[^\s@]*)?")
+_WAYS = ("path", "size", "metrics_url_env")
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,30}")
 
 
@@ -51,11 +53,13 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Disk:
-    """How the disk of a node is seen: ``path`` (on the agent's host) or ``size`` in bytes (the provider's)."""
+    """How the disk of a node is seen: ``path`` (on the agent's host), ``url`` (metrics, with their key), or ``size``
+    in bytes."""
 
     node: str
     path: str = ""
     size: int = 0
+    url: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,18 +157,18 @@ def read(
     values = {
         name: parse(_ALERTS[name], alerts[name], f"{place}.{name}") for name in _ALERTS if name in alerts
     }
-    monitor = _monitor(table.get("monitor", {}), f"{where}: monitor" if where else "monitor", nodes)
+    monitor = _monitor(table.get("monitor", {}), env, f"{where}: monitor" if where else "monitor", nodes)
     literal = any("urls" in t for t in alerts.get("routes", []))
     return Alerting(monitor=monitor, routes=tuple(routes), literal=literal, **values)  # type: ignore[arg-type]
 
 
-def _monitor(value: object, where: str, nodes: Collection[str]) -> Monitor:
+def _monitor(value: object, env: Mapping[str, str], where: str, nodes: Collection[str]) -> Monitor:
     table = _table(value, where)
     reject_unknown(table, (*_MONITOR, "disks"), where)
     values = {
         name: parse(_MONITOR[name], table[name], f"{where}.{name}") for name in _MONITOR if name in table
     }
-    disks = [_disk(t, f"{where}.disks[{i}]") for i, t in enumerate(_tables(table, "disks", where))]
+    disks = [_disk(t, env, f"{where}.disks[{i}]") for i, t in enumerate(_tables(table, "disks", where))]
     if len(disks) > MAX_DISKS or len({disk.node for disk in disks}) != len(disks):
         raise ConfigError(f"{where}.disks", f"at most {MAX_DISKS} disks, one per node", "others")
     for index, disk in enumerate(disks):
@@ -174,19 +178,34 @@ def _monitor(value: object, where: str, nodes: Collection[str]) -> Monitor:
     return Monitor(disks=tuple(disks), **values)  # type: ignore[arg-type]
 
 
-def _disk(table: dict[str, Any], where: str) -> Disk:
-    reject_unknown(table, ("node", "path", "size"), where)
+def _disk(table: dict[str, Any], env: Mapping[str, str], where: str) -> Disk:
+    reject_unknown(table, ("node", *_WAYS), where)
     node = _name(table.get("node"), f"{where}.node")
-    if ("path" in table) == ("size" in table):
+    given = [way for way in _WAYS if way in table]
+    if len(given) != 1:
         hint = "path: a folder of the agent's host on the same disk; size: what the provider sold you"
-        found = "both" if "path" in table else "neither"
-        raise ConfigError(where, "path or size", found, hint)
+        raise ConfigError(where, "one of path, size and metrics_url_env", ", ".join(given) or "none", hint)
     if "size" in table:
         return Disk(node=node, size=int(parse(_SIZE, table["size"], f"{where}.size")))  # type: ignore[call-overload]
+    if "metrics_url_env" in table:
+        url = _variable(table["metrics_url_env"], env, f"{where}.metrics_url_env")
+        if not _METRICS.fullmatch(url):
+            place = f"{where}.metrics_url_env ({table['metrics_url_env']})"
+            raise ConfigError(place, "https://service_role:KEY@HOST/PATH", "something else")
+        return Disk(node=node, url=url)
     path = table["path"]
     if not isinstance(path, str) or not path.startswith("/") or not path.isprintable() or len(path) > 1024:
         raise ConfigError(f"{where}.path", 'an absolute path such as "/var/lib/postgresql"', show(path))
     return Disk(node=node, path=path)
+
+
+def _variable(name: object, env: Mapping[str, str], where: str) -> str:
+    """The value of the environment variable of that name."""
+    if not isinstance(name, str) or not _VARIABLE.fullmatch(name):
+        raise ConfigError(where, "the name of an environment variable", "something else")
+    if name not in env:
+        raise ConfigError(where, f"the environment variable {name}", "it is not set")
+    return env[name]
 
 
 def _route(table: dict[str, Any], env: Mapping[str, str], where: str) -> Route:
@@ -200,12 +219,8 @@ def _route(table: dict[str, Any], env: Mapping[str, str], where: str) -> Route:
         raise ConfigError(where, "urls or urls_env", found, 'e.g. urls_env = "UNDERSTUDY_ALERT_URLS"')
     if "urls" in table:
         return Route(name=name, urls=_addresses(table["urls"], f"{where}.urls"), severity=Severity(severity))
-    variable = table["urls_env"]
-    if not isinstance(variable, str) or not _VARIABLE.fullmatch(variable):
-        raise ConfigError(f"{where}.urls_env", "the name of an environment variable", "something else")
-    if variable not in env:
-        raise ConfigError(f"{where}.urls_env", f"the environment variable {variable}", "it is not set")
-    urls = _addresses(env[variable].split(), f"{where}.urls_env ({variable})")
+    value = _variable(table["urls_env"], env, f"{where}.urls_env")
+    urls = _addresses(value.split(), f"{where}.urls_env ({table['urls_env']})")
     return Route(name=name, urls=urls, severity=Severity(severity))
 
 

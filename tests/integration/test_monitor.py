@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import queue
@@ -10,7 +11,7 @@ import socketserver
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from understudy.errors import Unreachable
 from understudy.lease import boot_now
 from understudy.model import Rpo
 from understudy.monitor.delivery import send
+from understudy.monitor.disks import scrape
 from understudy.monitor.edges import Kind, Notice
 from understudy.monitor.looking import Looker
 from understudy.monitor.readings import Look
@@ -107,8 +109,15 @@ class Mail:
         )
 
 
+@dataclass
+class Receiver:
+    """Any server on loopback."""
+
+    server: socketserver.BaseServer
+
+
 @contextmanager
-def serving(receiver: Hook | Mail) -> Iterator[Any]:
+def serving(receiver: Hook | Mail | Receiver) -> Iterator[Any]:
     thread = threading.Thread(target=receiver.server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:
@@ -217,6 +226,8 @@ async def test_connections_slots_and_disks(pair: Pair, looked: Callable[..., Loo
     disks = (Disk(node="a", path="/"), Disk(node="b", size=2**40))
     looker = looked(disks=disks)
     async with closed(looker):
+        while (await looker.look("a")).disk is None:  # asked in a thread of its own
+            pass
         before = (await looker.look("a")).slots[f"held_{pair.database}"]
         pair.sql("a", "INSERT INTO item (name) SELECT repeat('x', 1000) FROM generate_series(1, 2000)")
         a, b = await looker.look("a"), await looker.look("b")
@@ -270,6 +281,55 @@ async def test_a_role_that_may_see_nothing_says_so(pair: Pair) -> None:
             look = await looker.look("a")
     assert look.hidden > 0
     assert look.disk is None
+    assert "GRANT pg_monitor" in look.disk_error
+
+
+@contextmanager
+def publishing(status: int, text: str = "", **headers: str) -> Iterator[tuple[str, list[str | None]]]:
+    """Metrics on loopback; gives their address without a scheme, and the keys that were shown."""
+    keys: list[str | None] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            keys.append(self.headers["Authorization"])
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with serving(Receiver(ThreadingHTTPServer(("127.0.0.1", 0), Handler))) as receiver:
+        yield f"127.0.0.1:{receiver.server.server_address[1]}/metrics", keys
+
+
+def test_the_metrics_of_a_provider_tell_how_full_its_disk_is() -> None:
+    sample = 'node_filesystem_{}_bytes{{mountpoint="/data"}} {}\n'
+    text = sample.format("size", 100) + sample.format("avail", 10)
+    with publishing(200, text) as (address, keys):
+        assert scrape(f"http://service_role:{SECRET}%40@{address}") == (0.9, "")
+    assert keys == ["Basic " + base64.b64encode(f"service_role:{SECRET}@".encode()).decode()]
+
+
+def test_metrics_that_cannot_be_had_say_why_without_their_key() -> None:
+    with publishing(200) as (elsewhere, other_keys):
+        with publishing(302, Location=f"http://{elsewhere}") as (address, _):
+            errors = [scrape(f"http://u:{SECRET}@{address}")[1]]
+        with publishing(401) as (address, _):
+            errors.append(scrape(f"http://u:{SECRET}@{address}")[1])
+        errors.append(scrape(f"http://u:{SECRET}@{address}")[1])  # nobody listens any more
+        errors.append(scrape(f"http://u:{SECRET}@{elsewhere}")[1])
+    assert other_keys != []
+    assert [
+        ("302" in errors[0]),
+        ("401" in errors[1]),
+        ("URLError" in errors[2] or "Refused" in errors[2]),
+    ] == [True] * 3
+    assert "no node_filesystem" in errors[3]
+    assert len(other_keys) == 1  # the key did not follow the redirection
+    assert SECRET not in str(errors)
 
 
 async def test_a_frozen_server_is_left_in_time(pair: Pair, looked: Callable[..., Looker]) -> None:

@@ -119,8 +119,13 @@ def test_a_file_that_everybody_reads_and_that_holds_an_address(tmp_path: Path) -
         ("[monitor]\nevery = 0", "monitor.every", "a duration from 1 s"),
         ("[monitor]\nslow = 1", "monitor", "known keys only"),
         ("[monitor]\ndisk = 101", "monitor.disk", "from 1 to 100"),
-        ('[[monitor.disks]]\nnode = "home"', "monitor.disks[0]", "path or size"),
+        ('[[monitor.disks]]\nnode = "home"', "monitor.disks[0]", "one of path, size and"),
         ('[[monitor.disks]]\nnode = "barn"\npath = "/x"', "monitor.disks[0].node", "the name of a node"),
+        (
+            '[[monitor.disks]]\nnode = "home"\nmetrics_url_env = "M"',
+            "metrics_url_env",
+            "environment variable M",
+        ),
         ('[[monitor.disks]]\nnode = "home"\npath = "x"', "monitor.disks[0].path", "an absolute path"),
         ("[alerts]\nper_hour = 1", "alerts.per_hour", "from 2 to 1000"),
         ("alerts = 3", "alerts", "a table"),
@@ -147,6 +152,18 @@ def test_mistakes(tmp_path: Path, text: str, where: str, expected: str) -> None:
     assert expected in caught.value.expected
     assert SECRET not in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_the_address_of_metrics_is_a_secret(tmp_path: Path) -> None:
+    text = '[[monitor.disks]]\nnode = "home"\nmetrics_url_env = "M"\n'
+    url = f"https://service_role:{SECRET}@ref.supabase.co/customer/v1/privileged/metrics"
+    found = alerting(tmp_path, text, {"M": url})
+    assert found.monitor.disks == (Disk(node="home", url=url),)
+    assert SECRET not in repr(found)
+    for wrong in (f"ftp://u:{SECRET}@host", f"https://u:{SECRET}@", SECRET):
+        with pytest.raises(ConfigError, match="https://service_role") as caught:
+            loaded(tmp_path, text, {"M": wrong})
+        assert SECRET not in str(caught.value)
 
 
 def test_two_routes_of_one_name(tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ import pytest
 
 from understudy.config_alerts import Monitor, Severity
 from understudy.model import Cluster, ClusterState, Link, Node, NodeRecord, NodeView, Policy, Probe, Role, Rpo
+from understudy.monitor.disks import share_of
 from understudy.monitor.edges import Condition, Kind
-from understudy.monitor.looking import new_slowest, slowest, used_share
+from understudy.monitor.looking import new_slowest, slowest
 from understudy.monitor.readings import Look, Reading, SlotReading, SlowStatement
 from understudy.monitor.rules import Rules
 from understudy.monitor.story import told
@@ -117,6 +118,7 @@ def with_look(**changes: object) -> Reading:
         (with_look(hidden=2), "hidden:a", "info", "pg_read_all_stats"),
         (with_look(connections=90), "connections:a", "warning", "90 of 100"),
         (with_look(disk=0.81), "disk:a", "warning", "81%"),
+        (with_look(disk=None, disk_error="status 401"), "unseen:a", "warning", "cannot be seen status 401"),
         (with_look(disk=0.96), "disk:a", "critical", "96%"),
         (
             with_look(slots={"s": SlotReading(retained=2**31, status="extended")}),
@@ -206,11 +208,20 @@ def test_each_statement_once() -> None:
     assert found == (SlowStatement(text="y", seconds=3.0), SlowStatement(text="x", seconds=2.0))
 
 
-def test_a_disk_of_this_host() -> None:
-    share = used_share("/")
-    assert share is not None
-    assert 0 <= share <= 1
-    assert used_share("/no/such/folder") is None
+METRICS = """
+# TYPE node_filesystem_avail_bytes gauge
+node_filesystem_avail_bytes{device="/dev/root",fstype="ext4",mountpoint="/"} 5e+09
+node_filesystem_size_bytes{device="/dev/root",fstype="ext4",mountpoint="/"} 1e+10
+node_filesystem_avail_bytes{device="/dev/nvme1n1",fstype="ext4",mountpoint="/data"} 1.5e+09
+node_filesystem_free_bytes{device="/dev/nvme1n1",fstype="ext4",mountpoint="/data"} 2e+09
+node_filesystem_size_bytes{device="/dev/nvme1n1",fstype="ext4",mountpoint="/data"} 8e+09
+"""
+
+
+def test_the_disk_with_the_data_counts() -> None:
+    assert share_of(METRICS) == 6 / 7.5
+    assert share_of(METRICS.replace("/data", "/boot")) == 0.5
+    assert share_of("up 1") is None
 
 
 # --- history ------------------------------------------------------------------------------------------------

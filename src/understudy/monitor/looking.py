@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -11,16 +9,15 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from understudy.config_alerts import Disk, Monitor
+from understudy.config_alerts import Monitor
 from understudy.engines.postgresql.sessions import ControlConnection, Sessions
 from understudy.model import Cluster
+from understudy.monitor.disks import Disks
 from understudy.monitor.readings import Look, SlotReading, SlowStatement
 from understudy.monitor.statements import normalised
 
 LIMIT = 5.0
 """Seconds that one look may take, connecting included. Never more than the pause between two looks."""
-SIZE_EVERY = 60.0
-"""Seconds between two sums over the files of a server: each reads the size of every file of every database."""
 MAX_STATEMENTS = 50
 _MAX_TEXT = 4000
 """Characters of a statement that are fetched."""
@@ -60,11 +57,6 @@ WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
 ORDER BY max_exec_time DESC LIMIT %(count)s
 """
 
-_SIZE = """
-SELECT (SELECT sum(pg_database_size(oid)) FROM pg_database WHERE datallowconn)
-     + (SELECT coalesce(sum(size), 0) FROM pg_ls_waldir())
-"""
-
 # The extension is there and its library is not loaded, or this role may not read it.
 _NOT_TO_BE_HAD = ("55000", "42501", "42P01", "42703")
 
@@ -79,12 +71,11 @@ class Looker:
     """
 
     def __init__(self, cluster: Cluster, monitor: Monitor, clock: Callable[[], float]) -> None:
-        self._monitor, self._clock = monitor, clock
+        self._monitor = monitor
         self._sessions = Sessions(cluster, application="monitor")
-        self._disks = {disk.node: disk for disk in monitor.disks}
+        self._disks = Disks(monitor.disks, clock)
         self._limit = min(LIMIT, monitor.every)
         self._statements: dict[str, _Seen] = {}
-        self._sizes: dict[str, tuple[float, float | None]] = {}
 
     async def look(self, node: str) -> Look:
         """One look. Raises `Unreachable` and `EngineError` (see `Sessions.control`)."""
@@ -96,7 +87,7 @@ class Looker:
             ]
             if row["statements_in"]:
                 slow += await self._finished(node, connection, row["statements_in"])
-            disk = await self._disk(node, connection)
+            disk, disk_error = await self._disks.share(node, connection)
         return Look(
             slow=slowest(slow),
             hidden=row["hidden"],
@@ -107,6 +98,7 @@ class Looker:
                 for name, slot in (row["slots"] or {}).items()
             },
             disk=disk,
+            disk_error=disk_error,
         )
 
     async def _row(self, connection: ControlConnection) -> dict[str, Any]:
@@ -143,40 +135,9 @@ class Looker:
                 found.append(SlowStatement(text=normalised(text), seconds=seconds))
         return found
 
-    async def _disk(self, node: str, connection: ControlConnection) -> float | None:
-        """Share of the node's disk in use, where the configuration says how to see it."""
-        disk = self._disks.get(node)
-        if disk is None:
-            return None
-        if disk.path:
-            return await asyncio.to_thread(used_share, disk.path)
-        return await self._size(node, disk, connection)
-
-    async def _size(self, node: str, disk: Disk, connection: ControlConnection) -> float | None:
-        known = self._sizes.get(node)
-        if known is not None and self._clock() - known[0] < SIZE_EVERY:
-            return known[1]
-        try:
-            row = await (await connection.execute(_SIZE)).fetchone()
-            share = float(row[0]) / disk.size if row is not None else None
-        except psycopg.errors.InsufficientPrivilege:
-            share = None
-        self._sizes[node] = (self._clock(), share)
-        return share
-
     async def close(self) -> None:
         """Close the connections."""
         await self._sessions.close()
-
-
-def used_share(path: str) -> float | None:
-    """Share in use, 0 to 1, of the disk that a folder lies on, as `df` counts it; None: it cannot be seen."""
-    try:
-        found = os.statvfs(path)
-    except OSError:
-        return None
-    used = found.f_blocks - found.f_bfree
-    return used / (used + found.f_bavail) if used + found.f_bavail else None
 
 
 def new_slowest(before: tuple[int, float, float] | None, now: tuple[int, float, float]) -> float:

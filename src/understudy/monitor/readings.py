@@ -33,7 +33,7 @@ class Look:
         hidden: sessions whose statements this role may not see.
         connections, connections_limit: client sessions, and how many there may be (without the reserved ones).
         slots: by name; of the whole server, because they fill one disk.
-        disk: share of the disk in use, 0 to 1; None where nobody said how to see it.
+        disk: share of the disk in use, 0 to 1; None: not known. ``disk_error``: why, where it should be.
     """
 
     slow: tuple[SlowStatement, ...] = ()
@@ -42,6 +42,7 @@ class Look:
     connections_limit: int = 0
     slots: Mapping[str, SlotReading] = field(default_factory=dict)
     disk: float | None = None
+    disk_error: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

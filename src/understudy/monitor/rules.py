@@ -56,7 +56,9 @@ class Rules:
             if look is not None:
                 conditions += self._looked(name, look)
             else:
-                unseen |= {f"{kind}:{name}" for kind in ("slow", "connections", "slots", "disk", "hidden")}
+                unseen |= {
+                    f"{kind}:{name}" for kind in ("slow", "connections", "slots", "disk", "unseen", "hidden")
+                }
             if look is not None and look.disk is None:
                 unseen.add(f"disk:{name}")
             if not view.up:
@@ -201,6 +203,14 @@ class Rules:
                 patience=_BRIEF,
             )
         yield from self._slots(name, look)
+        if look.disk_error:
+            yield Condition(
+                key=f"unseen:{name}",
+                severity=Severity.WARNING,
+                title=f"the disk of {name} cannot be seen",
+                text=look.disk_error,
+                patience=_MINUTE,
+            )
         if look.disk is not None and look.disk * 100 > self.monitor.disk:
             yield Condition(
                 key=f"disk:{name}",

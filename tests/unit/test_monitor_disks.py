@@ -1,0 +1,48 @@
+"""A disk that does not answer is said, and nobody waits for it."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import pytest
+
+from understudy.config_alerts import Disk
+from understudy.monitor import disks
+from understudy.monitor.disks import Disks, of_path
+
+
+def test_a_disk_of_this_host() -> None:
+    share, error = of_path("/")
+    assert share is not None
+    assert 0 <= share <= 1
+    assert error == ""
+    assert of_path("/no/such/folder") == (None, "/no/such/folder: No such file or directory")
+
+
+async def test_a_folder_that_hangs_is_said_and_asked_by_one_thread_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now, release, asked = [0.0], threading.Event(), list[str]()
+
+    def hang(path: str) -> os.statvfs_result:
+        asked.append(path)
+        release.wait()
+        return os.statvfs_result((4096, 4096, 100, 50, 50, 0, 0, 0, 0, 255))
+
+    monkeypatch.setattr(disks.os, "statvfs", hang)
+    found = Disks((Disk(node="a", path="/far/away"),), lambda: now[0])
+    try:
+        for _ in range(10):
+            assert await found.share("a", None) == (None, "")  # type: ignore[arg-type]
+            now[0] += 30
+        share, error = await found.share("a", None)  # type: ignore[arg-type]
+        assert share is None
+        assert "nobody has answered for 300 s" in error
+        assert asked == ["/far/away"]
+    finally:
+        release.set()
+    while (await found.share("a", None))[0] is None:  # type: ignore[arg-type]
+        pass
+    assert await found.share("a", None) == (0.5, "")  # type: ignore[arg-type]
+    assert await found.share("b", None) == (None, "")  # type: ignore[arg-type]
