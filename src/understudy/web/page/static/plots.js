@@ -90,7 +90,7 @@ export class Plot {
     this.element = h(
       "figure",
       { class: "plot" },
-      h("figcaption", {}, h("h4", {}, title), h("ul", { class: "legend" }, ...legend)),
+      h("figcaption", {}, h("h3", {}, title), h("ul", { class: "legend" }, ...legend)),
       h("div", { class: "canvas" }, this.canvas, this.top, h("span", { class: "plot-zero" }, "0")),
       h("div", { class: "plot-times", "aria-hidden": "true" }, this.oldest, h("span", {}, "now")),
     );

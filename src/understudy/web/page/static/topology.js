@@ -6,7 +6,7 @@ import { duration, nodeState, preferred, replication, roleName } from "./words.j
 class NodeCard {
   constructor() {
     this.role = h("span", { class: "role" });
-    this.name = h("h4", { class: "node-name" });
+    this.name = h("h3", { class: "node-name" });
     this.place = h("p", { class: "node-place" });
     this.lamp = h("span", { class: "lamp-icon" });
     this.state = h("span", {});

@@ -54,6 +54,7 @@ const TITLES = {
   paused: ["Paused", "warn"],
   resumed: ["Resumed", "ok"],
   setup: ["Set up", "note"],
+  verified: ["Contents are equal", "ok"],
   witness_behind: ["Witness is too old", "bad"],
   rescue_applied: ["Rescue applied", "note"],
 };

@@ -1,0 +1,139 @@
+"""The page's own rules, asked in the browser that runs them: headlines, arrows, history, the stream's format."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import uvicorn
+from fastapi import FastAPI
+from playwright.sync_api import Page, sync_playwright
+
+from understudy.web.page import mount
+
+CHROMIUM = shutil.which("chromium")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed: make peers")
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[Page]:
+    """A browser on the page's files alone: without an API it shows nothing, and its modules can be called."""
+    app = FastAPI()
+    mount(app)
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning"))
+    started = threading.Event()
+    startup = server.startup
+
+    async def tell(*arguments: Any, **options: Any) -> None:
+        await startup(*arguments, **options)
+        started.set()
+
+    server.startup = tell  # type: ignore[method-assign]
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        assert started.wait(20)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+            page = browser.new_page()
+            page.goto(f"http://127.0.0.1:{port}/")
+            yield page
+            browser.close()
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def call(page: Page, module: str, name: str, *arguments: object) -> Any:
+    """What a module's function returns, in the browser."""
+    script = "async ([module, name, args]) => (await import(`/assets/${module}.js`))[name](...args)"
+    return page.evaluate(script, [module, name, arguments])
+
+
+def node(name: str, role: str, **changes: object) -> dict[str, object]:
+    facts: dict[str, object] = {"up": True, "fenced": role != "primary", "priority": 1 if name == "a" else 2}
+    return {"name": name, "role": role, "verified": True, "error": "", **facts, **changes}
+
+
+def cluster(a: dict[str, object] | None = None, b: dict[str, object] | None = None, **changes: object) -> Any:
+    state = {"name": "c", "rpo": "bounded", "epoch": 3, "primary": "a", "paused": False, "in_sync": False}
+    seen = {"acting": True, "lag_seconds": 0.2, "plan": None, "answer": "", "rule": "steady", "reason": ""}
+    return {**state, **seen, "nodes": [a or node("a", "primary"), b or node("b", "standby")], **changes}
+
+
+PLAN = {"kind": "switchover", "target": "b", "done": [], "step": "hold"}
+HEADLINES = [
+    (cluster(), "ok", "a is primary, b stands by"),
+    (cluster(plan=PLAN), "busy", "Switchover to b under way"),
+    (cluster(plan={**PLAN, "kind": "rejoin"}), "ok", "a is primary, b stands by"),
+    (cluster(node("a", "primary", up=False)), "bad", "Primary a does not answer"),
+    (cluster(node("a", "primary", fenced=True)), "bad", "Primary a is read-only"),
+    (cluster(b=node("b", "standby", up=False)), "warn", "a is primary, nobody could take over"),
+    (cluster(b=node("b", "detached")), "warn", "a is primary, nobody could take over"),
+    (cluster(rpo="zero"), "warn", "a is primary, b is not in sync"),
+    (cluster(rpo="zero", in_sync=True), "ok", "a is primary, b stands by"),
+    (cluster(lag_seconds=None), "warn", "a is primary, the lag of b is unknown"),
+    (cluster(paused=True), "warn", "a is primary, automatic changes are paused"),
+    (cluster(acting=False), "warn", "This agent looks on; another one acts"),
+    (cluster(primary=None, nodes=[]), "warn", "Not set up yet"),
+]
+
+
+@pytest.mark.parametrize(("seen", "level", "text"), HEADLINES, ids=lambda value: str(value)[:30])
+def test_the_headline_is_never_better_than_the_state(page: Page, seen: Any, level: str, text: str) -> None:
+    assert call(page, "words", "verdict", seen) == {"level": level, "text": text}
+
+
+def test_the_arrow_points_from_the_primary(page: Page) -> None:
+    a, b = node("a", "primary"), node("b", "standby")
+    forward = call(page, "words", "replication", cluster(), a, b)
+    assert (forward["direction"], forward["level"], forward["text"]) == ("forward", "ok", "Replicating")
+    a, b = node("a", "standby"), node("b", "primary")
+    assert call(page, "words", "replication", cluster(a, b, primary="b"), a, b)["direction"] == "backward"
+    a = node("a", "detached", up=False)
+    lost = call(page, "words", "replication", cluster(a, b, primary="b", lag_seconds=None), a, b)
+    assert (lost["level"], lost["text"]) == ("bad", "Not replicating")
+
+
+def test_what_is_announced_is_what_changed(page: Page) -> None:
+    assert call(page, "words", "differences", cluster(), cluster(lag_seconds=3.0)) == ""
+    now = cluster(node("a", "detached", up=False), node("b", "primary"), primary="b")
+    said = call(page, "words", "differences", cluster(), now)
+    assert said == "Cluster c: b is the primary now, a does not answer."
+
+
+def test_steps_stand_beneath_the_decision_that_began_them(page: Page) -> None:
+    kinds = [
+        "primary_down",
+        "step:announce",
+        "node_up",
+        "step:publish",
+        "returned",
+        "step:fence",
+        "node_down",
+    ]
+    events = [{"id": i, "kind": kind, "wall": i, "epoch": 2, "message": ""} for i, kind in enumerate(kinds)]
+    found = call(page, "timeline", "grouped", events)
+    assert [(e["event"]["kind"], [s["kind"] for s in e["steps"]]) for e in found] == [
+        ("primary_down", ["step:announce", "step:publish"]),
+        ("node_up", []),
+        ("returned", ["step:fence"]),
+        ("node_down", []),
+    ]
+
+
+def test_blocks_of_the_stream(page: Page) -> None:
+    block = 'id: 7\nevent: event\ndata: {"a":\ndata: "x: y"}\n: a comment'
+    assert call(page, "api", "parseBlock", block) == {"event": "event", "data": '{"a":\n"x: y"}', "id": "7"}
+    assert call(page, "api", "parseBlock", ": ping")["data"] == ""
+
+
+@pytest.mark.parametrize(
+    ("value", "top"), [(0, 1), (0.9, 1), (1.2, 2), (3, 5), (7, 10), (10, 10), (340, 500)]
+)
+def test_scales_end_at_round_numbers_above_the_highest(page: Page, value: float, top: float) -> None:
+    assert call(page, "plots", "ceiling", value, 1) == top
