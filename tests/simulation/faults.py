@@ -30,6 +30,7 @@ KINDS = (
     "clock_jump",
     "slot_lost",
     "slot_gone",
+    "fenced",
     "disk_full",
     "switchover",
     "failover",
@@ -177,6 +178,11 @@ def _clock_jump(world, which):
     world.wall_offset += (-3600.0, 86_400.0, 7.0)[which % 3]
 
 
+def _fenced(world, which):
+    """Somebody makes a database read-only by hand."""
+    _node(world, which).disk.read_only = True
+
+
 def _slot_lost(world, which):
     """max_slot_wal_keep_size: the log that the slot needs is removed."""
     _each_slot(world, which, lost=True)
@@ -261,6 +267,7 @@ _APPLY = {
     "host_freeze": _host_freeze,
     "witness_down": _witness_down,
     "clock_jump": _clock_jump,
+    "fenced": _fenced,
     "slot_lost": _slot_lost,
     "slot_gone": _slot_gone,
     "disk_full": _disk_full,

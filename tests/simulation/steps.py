@@ -250,6 +250,8 @@ def _old_link(do: Doing) -> Link | None:
 
 def rescue(do: Doing, step: Step) -> Sleeper:
     link, point = _old_link(do), do.state.record(do.plan.target).rescue_point
+    if point is None and do.plan.kind is PlanKind.RECOPY:
+        return NOTHING  # it was only ever a standby, or has been rescued: it has nothing of its own
     if link is None:
         return StepOutcome(needs_copy="no link kept what only it had")
 

@@ -10,7 +10,8 @@ from understudy.model import Rpo
 SEEDS = 250
 ZERO, BOUNDED = Rpo.ZERO, Rpo.BOUNDED
 
-# rules taken away (two, where each makes up for the other) -> mode, hosts, faults to look among, the promise that must be seen to break
+# rules taken away (two, where each makes up for the other) -> mode, hosts, faults to look among, the promise that
+# must be seen to break
 BROKEN = {
     "held": (BOUNDED, 2, ("partition", "node_crash", "isolate"), "one writer"),
     "announced": (BOUNDED, 2, ("no_witness", "switchover"), "one writer"),
@@ -18,7 +19,7 @@ BROKEN = {
     "in_sync_withdrawn_first": (ZERO, 1, ("node_freeze", "isolate"), "rpo zero"),
     "rescue_filtered": (BOUNDED, 1, ("node_crash",), "rescue"),
     "slot_before_promote": (BOUNDED, 1, ("node_crash",), "reverse slot"),
-    "stale_refused": (BOUNDED, 1, ("late", "switchover", "agent_pause", "node_crash"), "writes go on"),
+    "stale_refused": (ZERO, 1, ("late", "double", "switchover", "failover"), "rpo zero"),
     "sessions_end_before_relax": (ZERO, 1, ("slow", "force", "disk_full"), "rpo zero"),
     "promoted_left_alone, stale_refused": (BOUNDED, 1, ("double", "switchover"), "sequences"),
     "fence_raises_row": (BOUNDED, 1, ("node_crash",), "comes to rest"),

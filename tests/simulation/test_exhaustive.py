@@ -66,7 +66,7 @@ LEFT_OUT = [
     (FAILOVER, Step.PROMOTE, BOUNDED, 0, "before it was announced and promoted"),
     (SWITCHOVER, Step.HOLD, BOUNDED, 0, "a planned change ends w"),
     (SWITCHOVER, Step.WAIT_REPLAY, BOUNDED, 0, "no way out"),
-    (PlanKind.REINSTATE, Step.PROMOTE, BOUNDED, 1, "no way out"),
+    (PlanKind.REINSTATE, Step.PROMOTE, BOUNDED, 1, "plan after plan"),
     (PlanKind.REJOIN, Step.RESCUE, BOUNDED, 0, "an acknowledged write is not on the primary"),
 ]
 

@@ -384,6 +384,33 @@ CASES = [
         state=asks("failover", accept_loss=True),
         elm=down("elm", 1),
     ),
+    # --- a primary that somebody has made read-only
+    Case(
+        "it is opened again",
+        "primary_fenced",
+        "read-only although no change is under way",
+        oak=replace(PRIMARY, fenced=True),
+        begins=R,
+    ),
+    Case(
+        "not in the middle of a repair",
+        "continue",
+        state=plan(PlanKind.TIDY, "elm"),
+        oak=replace(PRIMARY, fenced=True),
+    ),
+    Case(
+        "not while a person looks into it",
+        "primary_fenced",
+        "not opened: paused",
+        state=replace(STATE, paused=True),
+        oak=replace(PRIMARY, fenced=True),
+    ),
+    Case(
+        "not by a probe from before the state",
+        "steady",
+        oak=replace(PRIMARY, fenced=True),
+        view={"changed_at": 999.9},
+    ),
     # --- zero: keeping the record true
     Case(
         "the standby is lost",

@@ -181,6 +181,19 @@ def test_a_half_made_reverse_link_is_left_to_be_dropped() -> None:
     assert back.spare_slot == ""
 
 
+def test_a_full_copy_that_is_given_up_leaves_its_own_link_to_be_dropped() -> None:
+    """Its subscription may have been made although nobody heard of it: it would apply every row a second time."""
+    copying = finish(start(PlanKind.RECOPY), Rpo.ZERO, until=Step.FULL_COPY)
+    assert copying.plan is not None
+    made = Link(name=copying.plan.slot, publisher=copying.plan.source, subscriber=copying.plan.target)
+    given_up = begin(copying, PlanKind.SYNC_OFF, copying.primary, rule="r", reason="x")
+    assert made in given_up.old_links
+    copied = finish(start(PlanKind.RECOPY), Rpo.ZERO, until=Step.CATCH_UP)
+    kept = begin(copied, PlanKind.SYNC_OFF, copied.primary, rule="r", reason="x")
+    assert kept.link == made
+    assert made not in kept.old_links
+
+
 def test_a_full_copy_gives_up_every_link_of_its_node() -> None:
     begun = begin(STATE, PlanKind.RECOPY, "elm", rule="r", reason="x")
     assert begun.link is None

@@ -262,6 +262,20 @@ def _lag_refused(state: ClusterState, view: View, policy: Policy) -> str:
     return ""
 
 
+def _primary_fenced(state: ClusterState, view: View, policy: Policy) -> Decision | None:
+    """The published primary refuses writes: by somebody's hand, as no plan of ours leaves it so. Open it again.
+
+    Not in the middle of a repair: what that has rescued must not be forgotten. It is bounded or waits for its node.
+    """
+    primary = _fresh(view, state.primary)
+    if primary is None or not primary.fenced or state.plan is not None:
+        return None
+    reason = f"primary {state.primary} is read-only although no change is under way"
+    if state.paused:
+        return Decision(rule="primary_fenced", reason=f"{reason}; not opened: paused", alarm=True)
+    return _begin(state, PlanKind.REINSTATE, state.primary, "primary_fenced", reason, alarm=True)
+
+
 def _sync_lost(state: ClusterState, view: View, policy: Policy) -> Decision | None:
     """``zero``: the synchronous standby is gone. Withdraw *in-sync* first, then let the primary go on alone."""
     if policy.rpo is not Rpo.ZERO:
@@ -521,6 +535,7 @@ _RULES: tuple[Rule, ...] = (
     _change_under_way,
     _asked,
     _failover,
+    _primary_fenced,
     _sync_lost,
     _repair_under_way,
     _rejoin,

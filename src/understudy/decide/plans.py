@@ -110,6 +110,7 @@ def begin(state: ClusterState, kind: PlanKind, target: str, *, rule: str, reason
     if state.plan is not None and state.plan.kind in CHANGES:
         claimed = max(state.epoch, state.plan.epoch)
         state = replace(_retire_reverse(state), epoch=claimed, plan=None)
+    state = _retire_copy(state)
     plan = Plan(
         kind=kind,
         epoch=state.epoch + 1 if kind in CHANGES else state.epoch,
@@ -167,6 +168,18 @@ def _retire_reverse(state: ClusterState) -> ClusterState:
         return state
     half_made = Link(name=state.spare_slot, publisher=plan.target, subscriber=plan.source)
     return replace(state, spare_slot="", old_links=(*state.old_links, half_made))
+
+
+def _retire_copy(state: ClusterState) -> ClusterState:
+    """The link of a full copy that is given up may have been made without anybody hearing of it: drop it later.
+
+    Left alone, it would apply each row a second time beside the next copy's.
+    """
+    plan = state.plan
+    if plan is None or plan.kind is not PlanKind.RECOPY or Step.FULL_COPY in plan.done:
+        return state
+    made = Link(name=plan.slot, publisher=plan.source, subscriber=plan.target)
+    return replace(state, old_links=(*state.old_links, made))
 
 
 def abandon(state: ClusterState) -> ClusterState:
