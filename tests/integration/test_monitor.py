@@ -189,9 +189,9 @@ async def closed(looker: Looker) -> AsyncIterator[None]:
 
 
 @contextmanager
-def sleeping(pair: Pair, node: str, statement: str) -> Iterator[None]:
+def sleeping(place: Pair | Lab, node: str, statement: str) -> Iterator[None]:
     """A statement of the application that runs until it is ended."""
-    with pair.connect(node) as busy, pair.connect(node, "postgres") as admin:
+    with place.connect(node) as busy, place.connect(node, "postgres") as admin:
         pid = busy.info.backend_pid
         thread = threading.Thread(target=lambda: _ignoring(busy, statement), daemon=True)
         thread.start()
@@ -388,9 +388,9 @@ def watched() -> Iterator[tuple[Lab, Hook]]:
 
 def test_a_slow_statement_is_told_and_its_end(watched: tuple[Lab, Hook]) -> None:
     lab, hook = watched
-    with lab.connect("a") as busy:
-        busy.execute(f"SELECT pg_sleep(1.5), '{SECRET}'")
-    told = hook.until("slow statements on a", "over: slow statements on a")
+    with sleeping(lab, "a", f"SELECT pg_sleep(600), '{SECRET}'"):
+        told = hook.until("slow statements on a")
+    told += hook.until("over: slow statements on a")
     assert [t["title"] for t in told if "slow" in t["title"]] == [
         "[warning] demo: slow statements on a",
         "[warning] demo: over: slow statements on a",
@@ -442,6 +442,11 @@ def test_a_killed_primary_its_failover_and_its_return(watched: tuple[Lab, Hook])
     assert titles.count("a is down") == 1
     assert titles.count("failover: b is primary at epoch 2") == 1
     assert len(titles) == len(set(titles))
+    lab.standby_agent.start()
+    lab.await_true_event(lambda e: "waiting in standby" in e.message, 20, after=before, what="a second agent")
+    lab.agent.kill()
+    told = hook.until("another agent acts now")
+    assert not any("is down" in t["title"] or "failover" in t["title"] for t in told)
     log = lab.agent_log(100_000)
     assert "alert_sent" in log
     assert "monitor_failed" not in log

@@ -26,6 +26,7 @@ from tenacity import (
 )
 from tenacity.nap import sleep_using_event
 
+from understudy.config import mask
 from understudy.config_alerts import Route, Severity
 from understudy.errors import UnderstudyError
 from understudy.monitor.edges import Kind, Notice
@@ -36,8 +37,9 @@ LONGEST_PAUSE = 30.0
 """Seconds between two attempts at most; together they take about a minute."""
 WAITING = 100
 """Notices that may wait for one address; past that they are dropped and counted in the log."""
-FAREWELL = 5.0
-"""Seconds that the threads get to finish when the agent ends."""
+FAREWELL = 1.0
+"""Seconds that the threads get to finish when the agent ends or reads its configuration again: it must not be away
+for long. What an address is taking at that moment still goes out, what waits behind it does not."""
 
 _LOOK_UP = 0.2
 """Seconds after which an idle thread looks whether it is to end."""
@@ -119,8 +121,8 @@ def send(url: str, notice: Notice, cluster: str) -> str:
             Severity.CRITICAL: apprise.NotifyType.FAILURE,
         }
         good = service.notify(
-            title=title_of(notice, cluster),
-            body=notice.text or notice.title,
+            title=mask(title_of(notice, cluster)),
+            body=mask(notice.text or notice.title),
             notify_type=apprise.NotifyType.SUCCESS
             if notice.kind is Kind.RECOVERED
             else types[notice.severity],

@@ -68,6 +68,7 @@ class Watcher:
         self._troubles: dict[str, str] = {}
         self._memory: Memory | None = None
         self._saved: object = None
+        self._judging = asyncio.Lock()
         self._log = structlog.get_logger().bind(cluster=cluster.name)
 
     async def run(self, leave: asyncio.Event) -> None:
@@ -111,6 +112,7 @@ class Watcher:
             self._troubles.pop(node, None)
         except EngineError as error:
             self._troubles[node] = str(error)
+        await self._turn()  # a look is judged before the next one replaces it
 
     def _reading(self, sight: Sight, now: float) -> Reading:
         fresh = now - _STALE * self._alerting.monitor.every
@@ -127,6 +129,10 @@ class Watcher:
     # --- judging and telling ----------------------------------------------------------------------------
 
     async def _turn(self) -> None:
+        async with self._judging:
+            await self._judge()
+
+    async def _judge(self) -> None:
         sight = self._agent.sight
         if not sight.acting:
             self._memory = None  # the acting agent's is the one that counts: read it again when this one acts
