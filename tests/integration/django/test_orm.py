@@ -208,6 +208,31 @@ def test_an_abandoned_iterator_counts_no_longer(db: Lab) -> None:
     assert _in_flight(db) == 0
 
 
+def test_a_statement_that_is_never_sent_is_not_in_flight(db: Lab) -> None:
+    from django.db import connection
+    from django.db.utils import ProgrammingError
+
+    with connection.cursor() as cursor:
+        for call in (cursor.execute, lambda text, row: cursor.executemany(text, [row])):
+            with pytest.raises(ProgrammingError):
+                call("SELECT %s", [object()])
+            assert _in_flight(db) == 0
+        with pytest.raises(ProgrammingError):
+            cursor.execute("SELEC")
+    assert _in_flight(db) == 0
+
+
+def test_copy_after_a_planned_change(db: Lab) -> None:
+    from django.db import connection
+    from tests.integration.django.farm.models import Herd
+
+    with connection.cursor() as cursor:
+        change(db)
+        with cursor.copy("COPY farm_herd (name) FROM STDIN") as copy:
+            copy.write_row(("copied",))
+    assert Herd.objects.get().name == "copied"
+
+
 def test_a_session_that_ended_between_two_statements_is_replaced(db: Lab) -> None:
     from django.db import connection, transaction
     from tests.integration.django.farm.models import Herd
@@ -323,10 +348,10 @@ def test_a_standby_too_far_behind_is_not_read(db: Lab) -> None:
     aliases = ConnectionHandler({"default": settings})
     db.await_settled()
     try:
+        db.await_true(lambda: _reads_from(aliases["default"]) == db.state.primary, 30, "reads on the primary")
         with aliases["default"].cursor() as cursor:
             cursor.execute("SHOW default_transaction_read_only")
             assert cursor.fetchone() == ("on",)
-        assert aliases["default"].connection.node == db.state.primary
     finally:
         aliases["default"].close()
 

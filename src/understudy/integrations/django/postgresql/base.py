@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import psycopg
 from django.core.exceptions import ImproperlyConfigured
-from django.db import DEFAULT_DB_ALIAS
+from django.db import DEFAULT_DB_ALIAS, OperationalError
 from django.db.backends.postgresql import base
 from django.db.backends.signals import connection_created
 from django.db.utils import DatabaseErrorWrapper
@@ -27,7 +27,7 @@ from understudy.client.host import Host, host_of
 from understudy.client.inner import Connector
 from understudy.client.single import connect
 from understudy.errors import LeaseError
-from understudy.integrations.django.errors import as_django
+from understudy.integrations.django.errors import CommitInDoubt, NoPrimaryAvailable, as_django
 from understudy.integrations.django.postgresql.client import DatabaseClient
 from understudy.integrations.django.postgresql.creation import DatabaseCreation
 from understudy.integrations.django.postgresql.cursor import Cursor, DebugCursor, HeldCursor
@@ -168,18 +168,52 @@ class DatabaseWrapper(base.DatabaseWrapper):
     # --- between two transactions -----------------------------------------------------------------------
 
     def between_transactions(self, cursor: Any) -> bool:
-        """Whether nothing has begun on the connection; if so, it is seen to that it leads where it should.
+        """Whether nothing has begun on the connection; then the statement that follows is admitted, waiting if need be.
 
-        Called before every statement.
+        Called before every statement: the usual case is one look at the lease.
         """
         conn = self.connection
         if conn is None or conn.pgconn.transaction_status != _IDLE:
             return False
-        if not conn.still_there() or (self.target.readonly and self._misplaced(conn)):
+        if self.target.readonly and self._misplaced(conn):
             self.follow(cursor)
         elif cursor.cursor._conn is not conn and not cursor.cursor.closed:
             self._replace(cursor)  # another cursor made us follow
+        elif conn.gated and conn.in_flight is None:
+            host = self.host
+            lease = host.file.read()
+            if (
+                lease is not None
+            ):  # else, and where this gives None, the connection's own gate does the waiting
+                conn.in_flight = host.enter(lease.epoch, conn.node)
         return True
+
+    def follows(self, error: OperationalError, cursor: Any) -> bool:
+        """Whether a statement that began a transaction may be sent again, on the new connection it has got by then.
+
+        So it is where the connection was lost and nothing was at stake: neither had anything begun before it, nor
+        could it have committed (that would be `CommitInDoubt`).
+        """
+        if not self.connection.closed:
+            self.withdraw()
+            return False
+        if isinstance(error, CommitInDoubt | NoPrimaryAvailable):
+            if not self.in_atomic_block and self.autocommit:
+                self.close()  # the next statement gets a new one
+            return False
+        self.follow(cursor)
+        return True
+
+    def withdraw(self) -> None:
+        """What was admitted was never sent (a parameter that cannot be adapted, say): it is not in flight."""
+        if self.connection is not None:
+            self.connection._count_down()
+
+    def leave_obsolete(self, cursor: Any) -> None:
+        """Between two transactions: see to it that the connection leads where it should."""
+        conn = self.connection
+        if conn is not None and conn.pgconn.transaction_status == _IDLE and self._obsolete(conn):
+            self.follow(cursor)
 
     def follow(self, cursor: Any) -> None:
         """Take a new connection in the middle of things, and leave an ``atomic`` block that has sent nothing as it is.
@@ -202,16 +236,6 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def _replace(self, cursor: Any) -> None:
         with self.wrap_database_errors:
             cursor.cursor = self.create_cursor(getattr(cursor.cursor, "name", None))
-
-    def leave_broken(self) -> None:
-        """A statement that began a transaction of its own has broken the connection: the next one gets a new one."""
-        if (
-            not self.in_atomic_block
-            and self.autocommit
-            and self.connection is not None
-            and self.connection.closed
-        ):
-            self.close()
 
     def _misplaced(self, conn: Connection) -> bool:
         """Whether a read-only connection leads elsewhere than a new one would."""

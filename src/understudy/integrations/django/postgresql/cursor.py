@@ -9,8 +9,6 @@ from django.db import OperationalError
 from django.db.backends.postgresql.base import CursorDebugWrapper as DjangoDebugCursor
 from django.db.backends.utils import CursorWrapper as DjangoCursor
 
-from understudy.integrations.django.errors import PrimaryLost
-
 if TYPE_CHECKING:
     from understudy.integrations.django.postgresql.base import DatabaseWrapper
 
@@ -28,36 +26,41 @@ class Following:
             return super()._execute(sql, params, *ignored)  # type: ignore[misc]
         try:
             return super()._execute(sql, params, *ignored)  # type: ignore[misc]
-        except PrimaryLost:  # between our look and the first byte; nothing was sent
-            self.db.follow(self)
-            return super()._execute(sql, params, *ignored)  # type: ignore[misc]
-        except OperationalError:
-            self.db.leave_broken()
+        except OperationalError as error:
+            if not self.db.follows(error, self):
+                raise
+        except BaseException:
+            self.db.withdraw()
             raise
+        return super()._execute(sql, params, *ignored)  # type: ignore[misc]
 
     def _executemany(self, sql: Any, params: Any, *ignored: Any) -> Any:
-        return self._start(super()._executemany, sql, params, *ignored)  # type: ignore[misc]
+        rows = (
+            params if isinstance(params, list | tuple) else list(params)
+        )  # to be sent again from its beginning
+        return self._start(super()._executemany, sql, rows, *ignored)  # type: ignore[misc]
 
-    def callproc(self, *args: Any, **kwargs: Any) -> Any:
-        """As with Django's own cursor."""
-        return self._start(super().callproc, *args, **kwargs)  # type: ignore[misc]
+    def callproc(self, *args: Any) -> Any:
+        """As with Django's own cursor (PostgreSQL takes no keyword parameters there)."""
+        return self._start(super().callproc, *args)  # type: ignore[misc]
 
     def copy(self, *args: Any, **kwargs: Any) -> Any:
-        """The driver's COPY, a context manager."""
-        self.db.between_transactions(self)
+        """The driver's COPY, a context manager. It is not begun again: its rows may be gone by then."""
+        self.db.leave_obsolete(self)
         return super().__getattr__("copy")(*args, **kwargs)  # type: ignore[misc]
 
-    def _start(self, what: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def _start(self, what: Callable[..., Any], *args: Any) -> Any:
         if not self.db.between_transactions(self):
-            return what(*args, **kwargs)
+            return what(*args)
         try:
-            return what(*args, **kwargs)
-        except PrimaryLost:
-            self.db.follow(self)
-            return what(*args, **kwargs)
-        except OperationalError:
-            self.db.leave_broken()
+            return what(*args)
+        except OperationalError as error:
+            if not self.db.follows(error, self):
+                raise
+        except BaseException:
+            self.db.withdraw()
             raise
+        return what(*args)
 
 
 class Cursor(Following, DjangoCursor):
