@@ -116,7 +116,11 @@ async def play(
     await begin(world, servers, kind)
     await _sprung(first, world)
     agents.start()
-    await world.until(lambda _: "agent_took_over" in world.kinds() or len(_starts(world)) > 1, "another acts")
+    # An agent that was stopped in the middle of a write of the witness is woken by the other one and goes on itself.
+    await world.until(
+        lambda s: "agent_took_over" in world.kinds() or len(_starts(world)) > 1 or s.plan is None,
+        "somebody acts",
+    )
     if not killed:
         await world.until(lambda s: s.plan is None, "the other agent has finished the plan")
         first.send_signal(18)

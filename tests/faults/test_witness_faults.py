@@ -16,6 +16,7 @@ from structlog.testing import capture_logs
 from tests.faults.agent_world import World
 from tests.faults.test_network import Writers, nothing_lost
 
+from understudy.errors import WitnessError
 from understudy.lease import boot_now
 from understudy.model import RequestKind
 
@@ -28,6 +29,17 @@ db = sqlite3.connect(sys.argv[1], isolation_level=None)
 db.execute("BEGIN EXCLUSIVE")
 print("held", flush=True)
 sys.stdin.read()
+"""
+
+
+_STOP = """
+import os, signal, sqlite3, sys
+db = sqlite3.connect(sys.argv[1], isolation_level=None)
+db.execute("BEGIN IMMEDIATE")
+print("held", flush=True)
+os.kill(os.getpid(), signal.SIGSTOP)
+db.execute("COMMIT")
+print("gone on", flush=True)
 """
 
 
@@ -124,3 +136,16 @@ async def test_writes_go_on_without_the_witness_and_all_is_well_when_it_is_back(
         world.ask(RequestKind.SWITCHOVER, "b")
         await world.settled("b")
         await nothing_lost(world, writers)
+
+
+async def test_a_writer_that_was_stopped_in_the_middle_is_woken(world: World) -> None:
+    """Ctrl-Z, or SIGSTOP, at the wrong moment: the lock would stay for as long as that process stands still."""
+    arguments = [sys.executable, "-c", _STOP, world.witness.path]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        with pytest.raises(WitnessError, match=f"process {holder.pid} held its lock while it was stopped"):
+            for _ in range(2):  # it may not have stopped yet at the first
+                world.witness.release_agent(world.name, "nobody")
+        assert holder.stdout.readline() == b"gone on\n"
+    world.witness.release_agent(world.name, "nobody")

@@ -17,6 +17,7 @@ from understudy.errors import StaleVersion, WitnessError
 from understudy.model import ClusterState
 from understudy.witness.base import Entry, Event
 from understudy.witness.codec import decode, encode
+from understudy.witness.holder import freed
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS state (cluster TEXT PRIMARY KEY, version INTEGER NOT NULL, record TEXT NOT NULL);
@@ -60,9 +61,11 @@ class SqliteWitness:
             OSError,
             UnicodeError,
         ) as error:  # UnicodeError: a damaged text of SQLite's own
+            locked = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY
+            why = freed(self.path) if locked else ""
             raise WitnessError(
                 f"witness {self.path}: could not {doing}: {error}; "
-                "check that the folder exists, is writable for this user, and that its disk is not full"
+                f"{why or 'check that the folder exists, is writable for this user, and that its disk is not full'}"
             ) from error
 
     def _follow_file(self) -> None:
