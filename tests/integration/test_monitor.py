@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import os
@@ -18,11 +19,17 @@ from typing import Any
 
 import psycopg
 import pytest
-from tests.integration.conftest import Pair
+from tests.faults.agent_world import world_of
+from tests.integration.conftest import Pair, make_pair
 
+from understudy.agent.agent import ClusterAgent
+from understudy.agent.service import Running
 from understudy.cli.app import main
-from understudy.config_alerts import Disk, Monitor, Severity
+from understudy.config import Config
+from understudy.config_alerts import Alerting, Disk, Monitor, Route, Severity
 from understudy.demo.lab import Lab
+from understudy.embedded.postgresql import EmbeddedPostgreSQL
+from understudy.engines.postgresql.engine import PostgreSQLEngine
 from understudy.errors import Unreachable
 from understudy.lease import boot_now
 from understudy.model import Rpo
@@ -30,6 +37,7 @@ from understudy.monitor.delivery import send
 from understudy.monitor.disks import scrape
 from understudy.monitor.edges import Kind, Notice
 from understudy.monitor.looking import Looker
+from understudy.monitor.part import watch
 from understudy.monitor.readings import Look
 
 SECRET = "T0kenS3cret"
@@ -189,9 +197,9 @@ async def closed(looker: Looker) -> AsyncIterator[None]:
 
 
 @contextmanager
-def sleeping(place: Pair | Lab, node: str, statement: str) -> Iterator[None]:
+def sleeping(pair: Pair, node: str, statement: str) -> Iterator[None]:
     """A statement of the application that runs until it is ended."""
-    with place.connect(node) as busy, place.connect(node, "postgres") as admin:
+    with pair.connect(node) as busy, pair.connect(node, "postgres") as admin:
         pid = busy.info.backend_pid
         thread = threading.Thread(target=lambda: _ignoring(busy, statement), daemon=True)
         thread.start()
@@ -372,32 +380,39 @@ dsn = "postgresql://app@localhost/other"
 """
 
 
-@pytest.fixture(scope="module")
-def watched() -> Iterator[tuple[Lab, Hook]]:
-    """A pair with an agent process that tells a webhook. The tables are added while it runs."""
-    with serving(Hook()) as hook, Lab(mode=Rpo.BOUNDED, scale=1) as lab:
-        with lab.config_file.open("a") as file:
-            file.write(ALERTING.format(url=hook.url))
-        before = lab.last_event
-        assert lab.agent.pid is not None
-        os.kill(lab.agent.pid, signal.SIGHUP)
-        lab.await_event("agent_started", 20, after=before)
-        lab.await_settled()
-        yield lab, hook
-
-
-def test_a_slow_statement_is_told_and_its_end(watched: tuple[Lab, Hook]) -> None:
-    lab, hook = watched
-    with sleeping(lab, "a", f"SELECT pg_sleep(600), '{SECRET}'"):
-        told = hook.until("slow statements on a")
-    told += hook.until("over: slow statements on a")
-    assert [t["title"] for t in told if "slow" in t["title"]] == [
-        "[warning] demo: slow statements on a",
-        "[warning] demo: over: slow statements on a",
+async def test_a_slow_statement_is_told_and_its_end(
+    server_pair: dict[str, EmbeddedPostgreSQL], tmp_path: Path, hook: Hook
+) -> None:
+    """An agent in this process, and the monitor beside it."""
+    pair = make_pair(server_pair)
+    alerting = Alerting(
+        monitor=Monitor(every=1.0, slow_query=0.3),
+        routes=(Route(name="team", urls=(hook.url,), severity=Severity.INFO),),
+        clear_after=1.0,
+        quiet_start=0.0,
+    )
+    config = Config((pair.cluster,), tmp_path, "test", (), alerting=alerting)
+    async with world_of(pair, tmp_path) as world:
+        engine, leave = PostgreSQLEngine(pair.cluster, clock=boot_now), asyncio.Event()
+        agent = ClusterAgent(pair.cluster, engine, world.witness, tmp_path)
+        running = Running(config=config, witness=world.witness, agents={pair.cluster.name: agent})
+        tasks = [asyncio.create_task(agent.run(leave)), asyncio.create_task(watch(running, leave))]
+        try:
+            with sleeping(pair, "a", f"SELECT pg_sleep(600), '{SECRET}'"):
+                told = await asyncio.to_thread(hook.until, "slow statements on a")
+            told += await asyncio.to_thread(hook.until, "over: slow statements on a")
+        finally:
+            leave.set()
+            await asyncio.gather(*tasks)
+            await engine.close()
+    name = pair.cluster.name
+    slow = [t for t in told if "slow" in t["title"]]
+    assert [t["title"] for t in slow] == [
+        f"[warning] {name}: slow statements on a",
+        f"[warning] {name}: over: slow statements on a",
     ]
-    slow = next(t for t in told if "slow" in t["title"])
-    assert "SELECT pg_sleep(?), ?" in slow["message"]
-    assert SECRET not in slow["message"]
+    assert "SELECT pg_sleep(?), ?" in slow[0]["message"]
+    assert SECRET not in str(slow)
 
 
 def test_the_commands(hook: Hook, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -420,6 +435,20 @@ def test_the_commands(hook: Hook, tmp_path: Path, capsys: pytest.CaptureFixture[
     (one,) = json.loads(said.out[said.out.index("[{") :].partition("\n")[0])
     assert (one["route"], one["sent"]) == ("team", False)
     assert "500" in one["error"]
+
+
+@pytest.fixture(scope="module")
+def watched() -> Iterator[tuple[Lab, Hook]]:
+    """A pair with an agent process that tells a webhook. The tables are added while it runs."""
+    with serving(Hook()) as hook, Lab(mode=Rpo.BOUNDED, scale=1) as lab:
+        with lab.config_file.open("a") as file:
+            file.write(ALERTING.format(url=hook.url))
+        before = lab.last_event
+        assert lab.agent.pid is not None
+        os.kill(lab.agent.pid, signal.SIGHUP)
+        lab.await_event("agent_started", 20, after=before)
+        lab.await_settled()
+        yield lab, hook
 
 
 @pytest.mark.slow
