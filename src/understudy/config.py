@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from understudy import config_alerts, config_gates
+from understudy import config_alerts, config_api, config_gates
 from understudy import config_environment as environment
 from understudy.config_dsn import Dsn, mask, parse_dsn
 from understudy.config_values import BY_NAME, Settings, make_policy, parse, reject_unknown, show
@@ -49,6 +49,7 @@ class Config:
         warnings: one sentence each, without secrets.
         gates: what carries foreign clients, by cluster (see `config_gates`).
         alerting: what is watched and who is told (see `config_alerts`); None: neither table is there.
+        api: where the agent answers HTTP (see `config_api`); None: nowhere.
     """
 
     clusters: tuple[Cluster, ...]
@@ -57,6 +58,7 @@ class Config:
     warnings: tuple[str, ...]
     gates: Mapping[str, tuple[config_gates.GateConfig, ...]] = field(default_factory=dict)
     alerting: config_alerts.Alerting | None = None
+    api: config_api.Api | None = None
 
     def cluster(self, name: str | None) -> Cluster:
         """The cluster of that name; None: the only one. Raises ConfigError with the names there are."""
@@ -109,19 +111,21 @@ def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> 
         source = f"environment ({', '.join(used)})"
         gates: dict[str, tuple[config_gates.GateConfig, ...]] = {}
         alerting = config_alerts.read({}, env, "", ())
+        api = None
     else:
         source = str(file) if str(file).isprintable() else ascii(str(file))
         table = _read(file, source)
         clusters, more = _from_table(table, env, overrides, file, source)
         gates = _gates(table["clusters"], env, source)
         alerting = config_alerts.read(table, env, source, {n.name for c in clusters for n in c.nodes})
+        api = config_api.parse(table.get("api"), env, f"{source}: api")
         if alerting is not None and alerting.literal and _world_readable(file):
             warnings.append(f"{source} holds addresses of alerts and every user can read it: chmod 600 it.")
         directory = _directory(
             table.get("directory"), env, file.absolute().parent, warnings, f"{source}: directory"
         )
     clusters = _prefer(clusters, env)
-    return Config(clusters, directory, source, tuple(dict.fromkeys([*more, *warnings])), gates, alerting)
+    return Config(clusters, directory, source, tuple(dict.fromkeys([*more, *warnings])), gates, alerting, api)
 
 
 # --- files --------------------------------------------------------------------------------------------------
@@ -225,7 +229,7 @@ def _from_table(
     table: dict[str, Any], env: Mapping[str, str], overrides: Settings, file: Path, source: str
 ) -> tuple[tuple[Cluster, ...], list[str]]:
     """All clusters of a parsed file, with warnings."""
-    reject_unknown(table, ("directory", "clusters", *config_alerts.KEYS), source)
+    reject_unknown(table, ("directory", "clusters", *config_alerts.KEYS, *config_api.KEYS), source)
     raw = _table(table.get("clusters", {}), f"{source}: clusters")
     if not 1 <= len(raw) <= MAX_CLUSTERS:
         hint = "write a table [clusters.main]; `understudy init` makes an example"

@@ -12,13 +12,13 @@ import pytest
 from typer.testing import CliRunner
 
 from understudy import config as configuration
+from understudy.agent.history import last_change
 from understudy.cli import adopt, app, main
 from understudy.cli.app import hoist
-from understudy.cli.common import CliError, Exit, plain
-from understudy.cli.explain import closed_gates
-from understudy.cli.history import last_change
+from understudy.cli.common import CliError, Exit
 from understudy.cli.setup import mending
 from understudy.cli.status import promise
+from understudy.decide.closed import closed_gates
 from understudy.engines.base import Finding, Severity
 from understudy.lease import boot_now
 from understudy.model import (
@@ -37,6 +37,7 @@ from understudy.model import (
     SubscriptionView,
     View,
 )
+from understudy.plain import plain
 from understudy.witness import Event, SqliteWitness
 
 SECRET = "sw0rdf1sh"

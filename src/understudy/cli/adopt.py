@@ -11,7 +11,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from understudy.cli.common import Cli, CliError, Exit, silence
+from understudy.agent.orders import silence
+from understudy.cli.common import Cli, CliError, Exit
 from understudy.decide.plans import STEP_ROOM, begin
 from understudy.model import Cluster, ClusterState, Link, NodeRecord, NodeView, PlanKind, Probe, Role
 from understudy.witness import SqliteWitness

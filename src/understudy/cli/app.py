@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from understudy import __version__
+from understudy.agent import orders
 from understudy.agent.agent import AlreadyRunning
 from understudy.cli import agent, alerts, change, explain, init, rescue, setup, show, status
 from understudy.cli.common import Cli, CliError, Exit, note
@@ -124,9 +125,13 @@ def _code(error: UnderstudyError) -> Exit:
         return error.code
     if isinstance(error, ConfigError):
         return Exit.USAGE
-    if isinstance(error, AlreadyRunning | StaleEpoch):
+    if isinstance(error, orders.NoSuchTarget):
+        return Exit.USAGE
+    if isinstance(error, orders.NoAgent):
+        return Exit.NO_AGENT
+    if isinstance(error, AlreadyRunning | StaleEpoch | orders.OrderWaits):
         return Exit.REFUSED
-    if isinstance(error, Unreachable | WitnessError | LeaseError):
+    if isinstance(error, Unreachable | WitnessError | LeaseError | orders.NotSetUp):
         return Exit.UNREACHABLE
     return Exit.PROBLEM
 

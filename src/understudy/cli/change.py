@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-import uuid
 from dataclasses import replace
 from typing import Annotated
 
 import typer
 
-from understudy.cli.common import Cli, CliError, Exit, confirm, duration, leave, note, of, print_json, silence
+from understudy.agent.looking import look_at
+from understudy.cli.common import Cli, CliError, Exit, confirm, leave, note, of, print_json
 from understudy.cli.follow import Following, Outcome
-from understudy.cli.looking import look_at
 from understudy.decide.plans import CHANGES
 from understudy.errors import UnderstudyError
 from understudy.model import ClusterState, NodeView, Request, RequestKind, Role
@@ -82,15 +81,11 @@ def resume(context: typer.Context) -> None:
 def _pause(cli: Cli, *, paused: bool) -> None:
     word = "paused" if paused else "resumed"
     with cli.witness() as witness:
-        before = cli.state(witness).paused
-        state = cli.update(witness, lambda now: None if now.paused is paused else replace(now, paused=paused))
-        if before is not paused:
-            cli.log(witness, state, word, f"automatic changes {word}")
-            cli.ring()
+        state, changed = cli.orders(witness).pause(paused=paused)
     if cli.json:
-        print_json({"ok": True, "cluster": state.cluster, "paused": paused, "changed": before is not paused})
+        print_json({"ok": True, "cluster": state.cluster, "paused": paused, "changed": changed})
     else:
-        print(f"cluster {state.cluster}: {word}" + ("" if before is not paused else " already"))
+        print(f"cluster {state.cluster}: {word}" + ("" if changed else " already"))
 
 
 # --- a change of primary ------------------------------------------------------------------------------------------
@@ -108,22 +103,20 @@ def _change(
 ) -> None:
     """Ask, leave the order in the state, and follow it to its end."""
     state = cli.state(witness)
-    target = _target(state, target)
+    orders = cli.orders(witness)
+    target = orders.target(state, target)
     if target == state.primary and state.plan is None:
         _say(cli, Outcome(True, Exit.OK, f"{target} is the primary already", state), seconds=0.0, steps=[])
         leave(Exit.OK)
-    _require_agent(cli, witness)
+    orders.require_agent()
     _ask(cli, state, kind, target, yes=yes, accept_loss=accept_loss)
     until = time.monotonic() + timeout
     if kind is RequestKind.SWITCHOVER:
         _wait_for_tidy(cli, witness, min(until, time.monotonic() + _TIDY_WAIT))
-    request = Request(id=uuid.uuid4().hex[:12], kind=kind, target=target, accept_loss=accept_loss)
     newest = witness.events(cli.cluster.name, limit=1)
-    following = Following(witness, cli.cluster, request, after=newest[-1].id if newest else 0)
     began = time.monotonic()
-    placed = cli.update(witness, lambda now: _place(now, request))
-    cli.log(witness, placed, "asked", f"{kind} to {target} was asked for")
-    cli.ring()
+    request = orders.change(kind, target, accept_loss=accept_loss)
+    following = Following(witness, cli.cluster, request, after=newest[-1].id if newest else 0)
     try:
         outcome = following.until(until)
     except KeyboardInterrupt:
@@ -133,32 +126,6 @@ def _change(
         outcome = _too_late(cli, witness, request, timeout)
     _say(cli, outcome, seconds=time.monotonic() - began, steps=following.steps)
     leave(outcome.code)
-
-
-def _target(state: ClusterState, wanted: str | None) -> str:
-    if wanted is None:
-        return state.other
-    names = [record.name for record in state.nodes]
-    if wanted not in names:
-        raise CliError(f"TARGET: expected one of {', '.join(names)}, found {wanted}", Exit.USAGE)
-    return wanted
-
-
-def _require_agent(cli: Cli, witness: SqliteWitness) -> None:
-    """Nobody would carry an order out while no agent acts. Raises CliError."""
-    silent = silence(witness.agent(cli.cluster.name))
-    if silent is not None and silent < cli.cluster.policy.agent_takeover:
-        return
-    heard = "" if silent is None else f" (the last one was heard {duration(silent)} ago)"
-    raise CliError(
-        f"no agent acts for cluster {cli.cluster.name}{heard}; start one with `understudy run`", Exit.NO_AGENT
-    )
-
-
-def _place(now: ClusterState, request: Request) -> ClusterState:
-    if now.request is not None:
-        raise CliError(f"another order waits: {now.request.kind} to {now.request.target}", Exit.REFUSED)
-    return replace(now, request=request, answer="")
 
 
 def _ask(

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import getpass
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
@@ -21,16 +20,14 @@ from rich.text import Text
 
 from understudy import config as configuration
 from understudy.agent.doorbell import ring
+from understudy.agent.orders import Orders
 from understudy.config import Config, mask
 from understudy.engines import engine_for
 from understudy.engines.base import Engine
-from understudy.errors import StaleVersion, UnderstudyError, WitnessError
-from understudy.lease import boot_now
+from understudy.errors import UnderstudyError
 from understudy.model import Cluster, ClusterState
-from understudy.witness import Entry, SqliteWitness
-
-_ATTEMPTS = 10
-"""Times a compare-and-set is tried: the agent writes several versions a second during a change."""
+from understudy.plain import plain
+from understudy.witness import SqliteWitness
 
 
 class Exit(IntEnum):
@@ -95,33 +92,23 @@ class Cli:
         finally:
             await engine.close()
 
+    def orders(self, witness: SqliteWitness) -> Orders:
+        """What a person may ask of this cluster's agent, in the name of who runs this command."""
+        return Orders(self.cluster, witness, self.config.directory, who=who())
+
     def state(self, witness: SqliteWitness) -> ClusterState:
-        """The present state. Raises CliError before `setup`."""
-        state = witness.read(self.cluster.name)
-        if state is None:
-            raise CliError(
-                f"cluster {self.cluster.name} has not been set up: run `understudy setup`", Exit.UNREACHABLE
-            )
-        return state
+        """The present state. Raises OrderError before `setup`."""
+        return self.orders(witness).state()
 
     def update(
         self, witness: SqliteWitness, change: Callable[[ClusterState], ClusterState | None]
     ) -> ClusterState:
         """Compare-and-set, repeated a bounded number of times; None from ``change`` leaves things as they are."""
-        for _ in range(_ATTEMPTS):
-            before = self.state(witness)
-            after = change(before)
-            if after is None:
-                return before
-            with contextlib.suppress(StaleVersion):
-                return witness.write(after, expected=before.version)
-        raise WitnessError(f"the state changed {_ATTEMPTS} times meanwhile; try again")
+        return self.orders(witness).update(change)
 
     def log(self, witness: SqliteWitness, state: ClusterState, kind: str, message: str) -> None:
         """One line of history in the name of the person who gave the command."""
-        witness.log(
-            self.cluster.name, epoch=state.epoch, entry=Entry(agent=who(), kind=kind, message=message)
-        )
+        self.orders(witness).log(state, kind, message)
 
     def ring(self) -> None:
         """Hurry the agent of this host, if there is one."""
@@ -134,13 +121,6 @@ def who() -> str:
         return f"cli:{getpass.getuser()}"
     except (KeyError, OSError):
         return f"cli:uid {os.getuid()}"
-
-
-def silence(agent: tuple[str, float] | None) -> float | None:
-    """Seconds since the acting agent was heard; None where there is none (or it was before a reboot)."""
-    if agent is None or agent[1] > boot_now():
-        return None
-    return boot_now() - agent[1]
 
 
 def of(context: typer.Context) -> Cli:
@@ -171,19 +151,6 @@ def print_json(value: object) -> None:
     """One JSON value on stdout."""
     text = json.dumps(plain(value), ensure_ascii=False, indent=2 if sys.stdout.isatty() else None)
     print(text)
-
-
-def plain(value: object) -> object:
-    """Dataclasses, paths and mappings as what JSON knows; texts are masked."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [plain(inner) for inner in value]
-    if value is None or isinstance(value, bool | int | float):
-        return value
-    return mask(str(value))
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str = "") -> Table:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 import typer
 
+from understudy.agent.history import HISTORY, Change, last_change, step_name, tell
+from understudy.agent.looking import look_at, view_of
 from understudy.cli.common import Cli, duration, of, out, print_json, table
-from understudy.cli.history import HISTORY, Change, last_change, step_name, tell
-from understudy.cli.looking import look_at, view_of
 from understudy.config import mask
 from understudy.decide import Decision, decide
-from understudy.model import Cluster, ClusterState, NodeView, Request, RequestKind, View
+from understudy.decide.closed import closed_gates
+from understudy.model import ClusterState, NodeView
 
 _RECENT = 10
 
@@ -59,37 +59,6 @@ async def _look(cli: Cli, state: ClusterState) -> dict[str, NodeView]:
     async with cli.engine() as engine:
         names = [node.name for node in cli.cluster.nodes]
         return await look_at(engine, names, epoch=state.epoch, attempts=cli.cluster.policy.failure_threshold)
-
-
-def closed_gates(state: ClusterState, view: View, cluster: Cluster) -> dict[str, str]:
-    """For each change a person or the agent could begin now: why it would be refused; empty: the gate is open.
-
-    The answers are the decision core's own: it is asked what it would do with such an order.
-    """
-    gates = {}
-    for kind in RequestKind:
-        request = Request(id="explain", kind=kind, target=state.other)
-        decision = decide(replace(state, request=request), view, cluster.policy)
-        if decision.rule == "request":
-            gates[str(kind)] = ""
-        else:
-            gates[str(kind)] = (
-                decision.reason.partition(" refused: ")[2] or f"{decision.rule}: {decision.reason}"
-            )
-    automatic = (
-        "paused" if state.paused else "" if cluster.policy.failover else "failover = false in the policy"
-    )
-    gates["automatic failover"] = automatic or gates[str(RequestKind.FAILOVER)]
-    preferred = cluster.preferred.name
-    if state.primary == preferred:
-        gates["automatic failback"] = f"{preferred} is primary already"
-    elif state.paused or cluster.policy.failback != "auto":
-        gates["automatic failback"] = "paused" if state.paused else "failback = manual in the policy"
-    elif not state.record(preferred).verified:
-        gates["automatic failback"] = f"{preferred} is not verified yet"
-    else:
-        gates["automatic failback"] = gates[str(RequestKind.SWITCHOVER)]
-    return gates
 
 
 def _show(decision: Decision, gates: dict[str, str], nodes: dict[str, NodeView], state: ClusterState) -> None:

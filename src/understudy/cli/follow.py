@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from understudy.agent.history import step_name
 from understudy.cli.common import Exit, duration, note
-from understudy.cli.history import step_name
 from understudy.decide.plans import CHANGES
 from understudy.model import Cluster, ClusterState, Request
 from understudy.witness import Event, SqliteWitness

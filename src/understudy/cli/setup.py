@@ -10,9 +10,9 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from understudy.agent.looking import look_at
 from understudy.cli import adopt as adoption
 from understudy.cli.common import Cli, CliError, Exit, confirm, leave, note, of, out, print_json, table
-from understudy.cli.looking import look_at
 from understudy.engines.base import Engine, Finding, Severity, VerifyReport
 from understudy.model import ClusterState, Link, NodeRecord, NodeView, Role
 from understudy.witness import SqliteWitness

@@ -10,11 +10,12 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from understudy.cli.common import Cli, CliError, Exit, leave, of, out, plain, print_json, table
-from understudy.cli.history import tell
+from understudy.agent.history import tell
+from understudy.cli.common import Cli, CliError, Exit, leave, of, out, print_json, table
 from understudy.config import mask
 from understudy.engines.base import VerifyReport
 from understudy.model import ClusterState
+from understudy.plain import plain
 from understudy.witness import SqliteWitness
 
 _FOLLOW_EVERY = 0.25

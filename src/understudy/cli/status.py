@@ -14,9 +14,10 @@ from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
-from understudy.cli.common import Cli, Exit, duration, leave, of, out, print_json, silence, size, table
-from understudy.cli.history import HISTORY, Change, clock, last_change, step_name
-from understudy.cli.looking import bytes_behind, look_at, read_lease, view_of
+from understudy.agent.history import HISTORY, Change, clock, last_change, step_name
+from understudy.agent.looking import bytes_behind, look_at, read_lease, view_of
+from understudy.agent.orders import silence
+from understudy.cli.common import Cli, Exit, duration, leave, of, out, print_json, size, table
 from understudy.decide import next_step, steps
 from understudy.engines.base import Engine
 from understudy.engines.postgresql.rescue_files import Rescue, list_rescues
