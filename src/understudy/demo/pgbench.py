@@ -21,12 +21,13 @@ SCRIPT = """\\set aid random(1, 100000 * :scale)
 \\set bid random(1, :scale)
 \\set tid random(1, 10 * :scale)
 \\set delta random(-5000, 5000)
+\\set seq random(1, 9000000000000000000)
 BEGIN;
 UPDATE pgbench_accounts SET abalance = abalance + :delta WHERE aid = :aid;
 UPDATE pgbench_tellers SET tbalance = tbalance + :delta WHERE tid = :tid;
 UPDATE pgbench_branches SET bbalance = bbalance + :delta WHERE bid = :bid;
 INSERT INTO pgbench_history (tid, bid, aid, delta, mtime, writer, seq)
-VALUES (:tid, :bid, :aid, :delta, CURRENT_TIMESTAMP, :writer, 0);
+VALUES (:tid, :bid, :aid, :delta, CURRENT_TIMESTAMP, :writer, :seq);
 END;
 """
 _WRITERS = itertools.count(1000)  # above any writer of `workload`
@@ -48,9 +49,10 @@ class Report:
     errors: tuple[str, ...]
     ends: tuple[float, ...]
 
-    def longest_gap_ms(self) -> float:
-        """The longest time without an acknowledgement to any client."""
-        return 1000 * max((b - a for a, b in itertools.pairwise(self.ends)), default=0.0)
+    def longest_gap_ms(self, began: float, ended: float) -> float:
+        """The longest time without an acknowledgement to any client that touches a span (seconds since 1970)."""
+        gaps = ((a, b) for a, b in itertools.pairwise(self.ends) if b >= began and a <= ended)
+        return 1000 * max((b - a for a, b in gaps), default=0.0)
 
 
 class Pgbench:

@@ -27,6 +27,8 @@ class EmbeddedHaproxy(Daemon):
             "defaults",
             "  mode tcp",
             "  timeout connect 1s",
+            # A refused connection is the client's to repeat: HAProxy would repeat it to the same server, 1 s later.
+            "  retries 0",
             "  timeout client 1h",
             "  timeout server 1h",
             f"listen {BACKEND}",
