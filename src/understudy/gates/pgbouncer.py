@@ -1,6 +1,6 @@
 """PgBouncer as a gate: PAUSE and RESUME over its console, its way by its configuration file and RELOAD.
 
-What each command does, and since when: pgbouncer.org/usage.html, and `docs/decisions/0011-gates.md`. PgBouncer 1.18
+What each command does, and since when: pgbouncer.org/usage.html, and `docs/decisions/0012-gates.md`. PgBouncer 1.18
 and newer behave alike here. No version of it can be pointed elsewhere by a console command alone.
 """
 
