@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from understudy.demo.lab import Lab
-from understudy.model import Rpo
+from understudy.model import PlanKind, Rpo
 
 ROOT = Path(__file__).resolve().parents[3]
 SETTINGS = "tests.integration.django.farm.settings"
@@ -77,6 +79,32 @@ def change(lab: Lab) -> str:
     target = lab.state.other
     lab.switchover(target)
     return target
+
+
+@contextmanager
+def changing(lab: Lab) -> Iterator[None]:
+    """A planned change, asked for at the beginning of the block and begun when it is entered; done when it is left."""
+    lab.await_settled()
+    failed: list[BaseException] = []
+
+    def ask() -> None:
+        try:
+            lab.switchover(lab.state.other)
+        except BaseException as error:  # noqa: BLE001 - raised below, in the thread of the test
+            failed.append(error)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+
+    def begun() -> bool:
+        plan = lab.state.plan
+        return bool(failed) or (plan is not None and plan.kind is PlanKind.SWITCHOVER)
+
+    lab.await_true(begun, 20, "the change to begin")
+    yield
+    thread.join(60)
+    if failed:
+        raise failed[0]
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import psycopg
 import pytest
-from tests.integration.django.conftest import change
+from tests.integration.django.conftest import change, changing
 
 import understudy
 from understudy.demo.lab import Lab
@@ -147,15 +147,12 @@ def test_a_change_waits_for_a_transaction_and_never_happens_inside_one(db: Lab) 
     from tests.integration.django.farm.models import Herd
 
     db.await_settled()
-    thread = threading.Thread(target=lambda: db.switchover(db.state.other))
-    with transaction.atomic():
+    with contextlib.ExitStack() as stack, transaction.atomic():
         Herd.objects.create(name="one")
         epoch, node = connection.connection.epoch, connection.connection.node
-        thread.start()
-        db.await_true(lambda: db.state.plan is not None, 20, "the change to begin")
+        stack.enter_context(changing(db))
         Herd.objects.create(name="two")
         assert (connection.connection.epoch, connection.connection.node) == (epoch, node)
-    thread.join(60)
     assert Herd.objects.count() == 2
     assert connection.connection.node == db.state.primary != node
 
@@ -168,14 +165,11 @@ def test_rows_of_an_open_iterator_outlive_a_planned_change(db: Lab) -> None:
     db.await_settled()
     rows = Herd.objects.order_by("id").iterator(chunk_size=10)
     seen = [next(rows)]
-    thread = threading.Thread(target=lambda: db.switchover(db.state.other))
-    thread.start()
-    db.await_true(lambda: db.state.plan is not None, 20, "the change to begin")
-    Herd.objects.filter(pk=seen[0].pk).update(
-        name="changed on the way"
-    )  # part of the work that is waited for
-    seen += rows
-    thread.join(60)
+    with changing(db):
+        Herd.objects.filter(pk=seen[0].pk).update(
+            name="changed on the way"
+        )  # part of the work that is waited for
+        seen += rows
     assert len(seen) == 500
     Herd.objects.create(name="afterwards")
     assert connection.connection.node == db.state.primary

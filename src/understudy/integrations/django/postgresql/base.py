@@ -273,17 +273,27 @@ class DatabaseWrapper(base.DatabaseWrapper):
         super().set_autocommit(autocommit, **options)
 
     def _set_autocommit(self, autocommit: bool) -> None:
-        if not autocommit and self.connection.closed and not self.direct:
+        conn = self.connection
+        if conn.pgconn.transaction_status == _IDLE:
+            conn._autocommit = (
+                autocommit  # what the driver does between transactions, without its lock and generator
+            )
+            return
+        if not autocommit and conn.closed and not self.direct:
             self.close()
             self.connect()
         super()._set_autocommit(autocommit)
 
     def make_cursor(self, cursor: Any) -> Any:
         """Wrap a cursor of the driver."""
-        if self.direct:
-            return super().make_cursor(cursor)
-        held = self.connection.autocommit and self.connection.gated and getattr(cursor, "name", None)
-        return (HeldCursor if held else Cursor)(cursor, self)
+        return super().make_cursor(cursor) if self.direct else Cursor(cursor, self)
+
+    def chunked_cursor(self) -> Any:
+        """A server-side cursor, for ``iterator()``; outside a transaction it is counted by itself."""
+        cursor = super().chunked_cursor()
+        if self.direct or not self.connection.autocommit or self.connection._readonly:
+            return cursor
+        return HeldCursor(cursor.cursor, self)
 
     def make_debug_cursor(self, cursor: Any) -> Any:
         """Wrap a cursor of the driver and note its statements."""
