@@ -45,6 +45,7 @@ def gate(lab: Lab, running: EmbeddedPgBouncer) -> Iterator[EmbeddedPgBouncer]:
     running.thaw()
     running.start()
     for server in lab.servers.values():
+        server.thaw()
         server.start()
     lab.await_settled()
 
@@ -135,6 +136,29 @@ def test_a_pgbouncer_that_comes_back_with_an_old_file_is_corrected(lab: Lab, gat
 
     lab.await_true(leads_home, 10, "PgBouncer to lead to the primary again")
     assert ports_named(gate) == {right}
+
+
+@pytest.mark.slow
+def test_a_transaction_on_a_frozen_primary_is_ended_and_others_go_on(
+    lab: Lab, gate: EmbeddedPgBouncer
+) -> None:
+    """Nothing but KILL ends it: the server neither answers nor hangs up."""
+    target = other(lab)
+    stuck = psycopg.connect(gates.at_port(lab, gate.port), prepare_threshold=None)
+    stuck.execute("SELECT 1")
+    lab.servers[lab.state.primary].freeze()
+    lab.await_state(lambda s: s.primary == target and s.plan is None, 30, "a failover")
+    with pytest.raises(psycopg.OperationalError):
+        stuck.execute("SELECT 1")
+    with psycopg.connect(gates.at_port(lab, gate.port), prepare_threshold=None) as connection:
+        connection.execute("INSERT INTO pgbench_history (delta, writer, seq) VALUES (0, 83, 1)")
+    assert rows_of(lab, 83) == [1]
+    lab.await_true(lambda: setting(gate, "server_login_retry") == "15", 10, "its own setting back")
+
+
+def setting(gate: EmbeddedPgBouncer, name: str) -> str:
+    with psycopg.connect(gate.console, autocommit=True) as console:
+        return {row[0]: row[1] for row in console.execute("SHOW CONFIG").fetchall()}[name]
 
 
 @pytest.mark.slow
