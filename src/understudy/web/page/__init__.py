@@ -43,14 +43,15 @@ class _Assets(StaticFiles):
         return response
 
 
-def mount(app: FastAPI, _: Running | None = None) -> None:
+def mount(app: FastAPI, running: Running | None = None) -> None:
     """Add the page at ``/`` and its files. It knows nothing by itself: what it shows, the API lets it see."""
     templates = Jinja2Templates(_HERE / "templates")
-    plans = plan_steps()
+    api = running.config.api if running is not None else None
+    context = {"plans": plan_steps(), "guarded": api is not None and api.guarded}
     app.mount(ASSETS, _Assets(directory=_HERE / "static"), name="assets")
 
     async def page(request: Request) -> Response:
-        return templates.TemplateResponse(request, "index.html", {"plans": plans}, headers=HEADERS)
+        return templates.TemplateResponse(request, "index.html", context, headers=HEADERS)
 
     app.add_api_route(
         "/", page, methods=["GET", "HEAD"], include_in_schema=False, response_class=HTMLResponse

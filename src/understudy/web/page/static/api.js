@@ -1,6 +1,7 @@
 // Talking to the agent: requests with the token of this tab, and the stream of events.
 
 const BASE = "api/v1/";
+const GUARDED = document.documentElement.dataset.guarded === "yes"; // looking needs a token, too
 const TOKEN = "understudy-token";
 const SILENCE = 5000; // ms; the agent says something every second, so this is no connection any more
 const PAUSES = [250, 500, 1000, 2000, 3000]; // ms between two attempts to connect; the last one is repeated
@@ -92,6 +93,11 @@ export class Stream {
   start() {
     clearTimeout(this.waiting);
     this.attempt?.abort();
+    this.attempt = null;
+    if (GUARDED && !session.token) {
+      this.state("locked");
+      return;
+    }
     const attempt = new AbortController();
     this.attempt = attempt;
     this.#read(attempt).then(

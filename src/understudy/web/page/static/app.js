@@ -1,11 +1,12 @@
 // The page: listens to the agent, shows one cluster at a time, and says so at once when it knows nothing any more.
 
 import { ApiError, Stream, session } from "./api.js";
-import { ClusterView } from "./cluster.js";
+import { ClusterView, nodeNames } from "./cluster.js";
 import { signIn } from "./dialogs.js";
 import { h, setAttribute, setText } from "./dom.js";
 import { clock, differences, duration, verdict } from "./words.js";
 
+const empty = document.getElementById("empty");
 const at = (id) => document.getElementById(id);
 const page = {
   views: new Map(),
@@ -23,13 +24,14 @@ function message(event, data) {
   else if (event === "event") page.views.get(data.cluster)?.event(data);
 }
 
-function snapshot(clusters) {
+function snapshot(everything) {
   const now = Date.now();
   page.heard = now;
+  const clusters = everything.filter((cluster) => cluster.nodes.length); // without nodes nothing is known of it yet
   for (const name of page.views.keys()) if (!clusters.some((cluster) => cluster.name === name)) page.views.delete(name);
   for (const cluster of clusters) {
     let view = page.views.get(cluster.name);
-    if (view) announce(differences(view.cluster, cluster));
+    if (view?.nodes === nodeNames(cluster)) announce(differences(view.cluster, cluster));
     else {
       view = new ClusterView(cluster, { signed });
       page.views.set(cluster.name, view);
@@ -55,6 +57,10 @@ function state(kind) {
   if (live) {
     if (page.heard !== null) announce("Connected again.");
     for (const view of page.views.values()) load(view);
+  } else if (page.locked) {
+    page.views.clear(); // who may not look is not shown what somebody else saw
+    page.heard = null;
+    document.title = "Understudy";
   } else if (page.live) {
     page.since = page.heard ?? Date.now();
     announce(`No connection to the agent since ${clock(page.since)}.`);
@@ -75,7 +81,9 @@ function draw() {
   connection();
   const names = [...page.views.keys()];
   if (!names.length) {
-    setText(at("empty"), page.locked ? "Sign in to see the clusters." : page.live ? "This agent has no clusters yet: run understudy setup." : "Waiting for the agent …");
+    at("clusters").hidden = true;
+    if (!empty.isConnected) at("main").replaceChildren(empty);
+    setText(empty, page.locked ? "Sign in with a token to see the clusters." : page.live ? "The agent knows nothing of its clusters yet: was understudy setup run?" : "Waiting for the agent …");
     return;
   }
   if (!page.views.has(page.selected)) page.selected = names[0];

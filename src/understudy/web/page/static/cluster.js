@@ -13,9 +13,14 @@ import { verdict } from "./words.js";
 const PROMISES = { zero: "no acknowledged commit is lost", bounded: "what was not copied yet is rescued" };
 const HISTORY = 200; // events asked for at the beginning
 
+export function nodeNames(cluster) {
+  return cluster.nodes.map((node) => node.name).join(" ");
+}
+
 export class ClusterView {
   constructor(cluster, { signed }) {
     this.name = cluster.name;
+    this.nodes = nodeNames(cluster);
     this.samples = new Samples();
     this.lag = new Plot({ title: "Replication lag", series: [{ key: "lag", label: "standby" }], least: 1, unknown: "unknown" });
     const nodes = [...cluster.nodes].sort((one, other) => one.priority - other.priority);
@@ -42,7 +47,7 @@ export class ClusterView {
   take(cluster, at) {
     const before = this.cluster;
     const values = { lag: cluster.lag_seconds };
-    for (const node of cluster.nodes) values[`node ${node.name}`] = node.up ? node.latency_seconds ?? null : null;
+    for (const node of cluster.nodes) values[`node ${node.name}`] = node.up && typeof node.probe_ms === "number" ? node.probe_ms / 1000 : null;
     this.samples.add(at, values);
     if (before.primary !== cluster.primary) this.samples.mark(at, `${cluster.primary} became primary`);
     this.cluster = cluster;

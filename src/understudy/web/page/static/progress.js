@@ -10,8 +10,7 @@ export class Progress {
   constructor() {
     this.title = h("h3", { id: "progress-title", tabindex: "-1" });
     this.list = h("ol", { class: "plan-steps" });
-    this.why = h("p", { class: "plan-why" });
-    this.element = h("section", { class: "card progress", "aria-labelledby": "progress-title", hidden: true }, this.title, this.why, this.list);
+    this.element = h("section", { class: "card progress", "aria-labelledby": "progress-title", hidden: true }, this.title, this.list);
     this.rows = [];
     this.plan = "";
   }
@@ -24,7 +23,6 @@ export class Progress {
     if (this.plan !== `${plan.kind} ${plan.target}`) this.#build(`${plan.kind} ${plan.target}`, steps);
     const change = CHANGES.includes(plan.kind);
     setText(this.title, `${planName(plan)} ${change ? "to" : "of"} ${plan.target}: step ${Math.min(plan.done.length + 1, steps.length)} of ${steps.length}`);
-    setText(this.why, plan.reason ?? "");
     steps.forEach((step, index) => {
       const state = index < plan.done.length ? "done" : step === plan.step ? "now" : "next";
       const row = this.rows[index];

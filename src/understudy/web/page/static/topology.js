@@ -36,7 +36,7 @@ class NodeCard {
     const words = [];
     if (preferred(cluster).name === node.name) words.push("preferred");
     if (node.name !== cluster.primary) words.push(node.verified ? "verified equal" : "not verified yet");
-    if (node.up && typeof node.latency_seconds === "number") words.push(`answers in ${duration(node.latency_seconds)}`);
+    if (node.up && typeof node.probe_ms === "number") words.push(`answers in ${duration(node.probe_ms / 1000)}`);
     return words.join(" · ");
   }
 }
