@@ -11,7 +11,7 @@ import signal
 import socketserver
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -31,7 +31,7 @@ from understudy.demo.lab import Lab
 from understudy.embedded.postgresql import EmbeddedPostgreSQL
 from understudy.engines.postgresql.engine import PostgreSQLEngine
 from understudy.errors import Unreachable
-from understudy.lease import boot_now
+from understudy.lease import LeaseFile, boot_now
 from understudy.model import Rpo
 from understudy.monitor.delivery import send
 from understudy.monitor.disks import scrape
@@ -448,6 +448,15 @@ def watched() -> Iterator[tuple[Lab, Hook]]:
         os.kill(lab.agent.pid, signal.SIGHUP)
         lab.await_event("agent_started", 20, after=before)
         lab.await_settled()
+        # A failover needs a lag that is known, and an agent that has just begun knows none.
+        began = boot_now()
+        with closing(LeaseFile(lab.directory / "demo.lease")) as file:
+
+            def known() -> bool:
+                lease = file.read()
+                return lease is not None and lease.renewed > began and lease.standby_lag >= 0
+
+            lab.await_true(known, 20, "a lag that is known")
         yield lab, hook
 
 
