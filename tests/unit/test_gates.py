@@ -201,6 +201,19 @@ async def test_an_old_state_and_a_lost_place_move_nothing(age: float, acting: bo
     assert door.told == ["close"]
 
 
+async def test_an_agent_that_leaves_opens_what_it_has_published() -> None:
+    door = Door()
+    made, _ = keeper(door)
+    made.see(before(PlanKind.SWITCHOVER, Step.PUBLISH), 100.0)
+    await told(made, door, 1)
+    await made.settle()
+    assert door.told == ["sever", "close"]  # not published: whoever takes over opens
+    made.see(finish(start(PlanKind.SWITCHOVER), Rpo.ZERO), 100.0)
+    await made.settle()
+    await made.settle()
+    assert door.told == ["sever", "close", "lead to elm anew"]
+
+
 async def test_a_planned_change_waits_for_the_gate_and_gives_up() -> None:
     door = Door(doing=asyncio.get_running_loop().create_future)
     made, _ = keeper(door)

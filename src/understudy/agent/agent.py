@@ -168,6 +168,7 @@ class ClusterAgent:
                 await self._turns(stop)
             finally:
                 await self._settle()
+                await self._gates.settle()
                 for task in tasks:
                     task.cancel()
         await self._write_history()

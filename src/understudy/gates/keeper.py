@@ -125,10 +125,18 @@ class GateKeeper:
             for kept in self._kept:
                 await kept.gate.close()
 
+    async def settle(self) -> None:
+        """The agent is about to leave: open what its last step has published, or clients would wait for the next."""
+        state = self._state
+        if state is None or aim(state) is not Aim.OPEN:
+            return
+        await asyncio.gather(*(self._look(kept) for kept in self._kept if kept.opened != state.epoch))
+
     async def _keep(self, kept: _Kept) -> None:
         while True:
             kept.news.clear()
-            well = await self._look(kept)
+            # Where it is locked, the step *hold* is at it, for longer than a look may take.
+            well = kept.lock.locked() or await self._look(kept)
             try:
                 async with asyncio.timeout(_LOOK_EVERY if well else _TRY_AGAIN):
                     await kept.news.wait()
@@ -137,8 +145,6 @@ class GateKeeper:
 
     async def _look(self, kept: _Kept) -> bool:
         """One bounded look at one gate, and what has to be done to it. Returns whether it is as it should be."""
-        if kept.lock.locked():
-            return True  # the step *hold* is at it, for longer than a look may take
         try:
             async with asyncio.timeout(2 * self._policy.probe_timeout), kept.lock:
                 await self._attend(kept)
