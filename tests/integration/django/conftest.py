@@ -6,13 +6,14 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from understudy.demo.lab import Lab
+from understudy.demo.lab import Lab, LabError
 from understudy.model import PlanKind, Rpo
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -77,8 +78,22 @@ def change(lab: Lab) -> str:
     """A planned change to the node that is not primary; returns its name. Both are healthy before."""
     lab.await_settled()
     target = lab.state.other
-    lab.switchover(target)
+    ask(lab, target)
     return target
+
+
+def ask(lab: Lab, target: str) -> None:
+    """Ask until it is not refused for the schemas: the agent looks at each node's every ten seconds only."""
+    until = time.monotonic() + 30
+    while True:
+        try:
+            lab.switchover(target)
+        except LabError as error:
+            if "schemas" not in str(error) or time.monotonic() > until:
+                raise
+            time.sleep(0.2)
+        else:
+            return
 
 
 @contextmanager
@@ -87,13 +102,13 @@ def changing(lab: Lab) -> Iterator[None]:
     lab.await_settled()
     failed: list[BaseException] = []
 
-    def ask() -> None:
+    def in_a_thread() -> None:
         try:
-            lab.switchover(lab.state.other)
+            ask(lab, lab.state.other)
         except BaseException as error:  # noqa: BLE001 - raised below, in the thread of the test
             failed.append(error)
 
-    thread = threading.Thread(target=ask)
+    thread = threading.Thread(target=in_a_thread)
     thread.start()
 
     def begun() -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.integration.django.conftest import manage
+from tests.integration.django.conftest import change, manage
 
 from understudy.demo.lab import Lab
 from understudy.engines.postgresql.schema import statement
@@ -204,6 +204,7 @@ def command(farm: Lab, capsys: pytest.CaptureFixture[str]) -> Callable[..., tupl
 
 
 def test_commands(clean: Lab, command: Callable[..., tuple[int, str]]) -> None:
+    change(clean)
     clean.await_settled()
     code, text = command("status", "--json")
     assert (code, json.loads(text)["primary"]) == (0, clean.state.primary)

@@ -203,17 +203,20 @@ def test_an_abandoned_iterator_counts_no_longer(db: Lab) -> None:
 
 
 def test_a_statement_that_is_never_sent_is_not_in_flight(db: Lab) -> None:
-    from django.db import connection
+    from django.db import connection, transaction
     from django.db.utils import ProgrammingError
 
-    with connection.cursor() as cursor:
-        for call in (cursor.execute, lambda text, row: cursor.executemany(text, [row])):
-            with pytest.raises(ProgrammingError):
-                call("SELECT %s", [object()])
+    with transaction.atomic(), connection.cursor() as cursor:
+        transaction.set_rollback(True)
+        for call in (cursor.execute, lambda text: cursor.executemany(text, [()])):
+            with pytest.raises(transaction.TransactionManagementError):
+                call("SELECT 1")
             assert _in_flight(db) == 0
-        with pytest.raises(ProgrammingError):
-            cursor.execute("SELEC")
-    assert _in_flight(db) == 0
+    with connection.cursor() as cursor:
+        for row in ([object()], ["x", "y"]):
+            with pytest.raises(ProgrammingError):
+                cursor.execute("SELECT %s", row)
+            assert _in_flight(db) == 0
 
 
 def test_copy_after_a_planned_change(db: Lab) -> None:
@@ -298,6 +301,7 @@ def test_a_lost_commit_is_in_doubt_for_django_and_for_the_client(db: Lab) -> Non
             "CREATE CONSTRAINT TRIGGER ends AFTER INSERT ON ends DEFERRABLE INITIALLY DEFERRED "
             "FOR EACH ROW EXECUTE FUNCTION pg_temp.ends(); INSERT INTO ends VALUES (1)"
         )
+    assert connection.connection is None  # the error is not kept waiting for the next primary
     assert Herd.objects.count() == 1
 
 

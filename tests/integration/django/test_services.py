@@ -175,6 +175,7 @@ def test_force_failover_is_an_order_to_the_agent(clean: Lab) -> None:
 
     from understudy.integrations.django.router import DatabaseRouter
 
+    change(clean)
     clean.await_settled()
     target = DatabaseRouter.force_failover()
     clean.await_state(lambda s: s.primary == target and s.plan is None, 30, "the change")
