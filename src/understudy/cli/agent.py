@@ -31,7 +31,7 @@ def run(
     """Run the agents of all configured clusters until SIGTERM; SIGHUP reads the configuration again."""
     cli = of(context)
     logs.configure(log_format, log_level)
-    asyncio.run(serve(lambda: _load(cli), standby=standby, parts=(_monitor,)))
+    asyncio.run(serve(lambda: _load(cli), standby=standby, parts=(_monitor, _api)))
 
 
 async def _monitor(running: Running, leave: asyncio.Event) -> None:
@@ -40,6 +40,14 @@ async def _monitor(running: Running, leave: asyncio.Event) -> None:
         from understudy.monitor.part import watch
 
         await watch(running, leave)
+
+
+async def _api(running: Running, leave: asyncio.Event) -> None:
+    """Answer HTTP, where the configuration has a table ``[api]``."""
+    if running.config.api is not None:
+        from understudy.web.serve import serve_api
+
+        await serve_api(running, leave)
 
 
 def _load(cli: Cli) -> Config:

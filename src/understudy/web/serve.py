@@ -1,0 +1,97 @@
+"""The part of `understudy run` that serves the API, in a thread of its own.
+
+In the agents' event loop a storm of requests would make probes late, and late probes look like a lost primary.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+
+import structlog
+import uvicorn
+
+from understudy.agent.service import Running
+from understudy.config_api import Api
+from understudy.web.app import create_app
+
+_CONNECTIONS = 256
+"""Connections and requests at the same time; one more gets 503."""
+_STOP = 3
+"""Seconds that open requests get when the agent ends; streams are cut off then."""
+_AGAIN = 1.0
+"""Seconds until an address that is taken is tried again: a standby agent gets it when the acting one ends."""
+_log = structlog.get_logger()
+
+
+async def serve_api(running: Running, leave: asyncio.Event) -> None:
+    """Serve until ``leave`` is set. An address that cannot be had is said once and tried again."""
+    api = running.config.api
+    if api is None:
+        return
+    said = ""
+    while not leave.is_set():
+        try:
+            listening = _listen(api)
+        except OSError as error:
+            if str(error) != said:
+                said = str(error)
+                _log.warning("api_cannot_listen", address=f"{api.host}:{api.port}", error=said)
+            await _pause(leave)
+            continue
+        with listening:
+            await _serve(running, api, listening, leave)
+        if not leave.is_set():
+            await _pause(leave)
+
+
+async def _serve(running: Running, api: Api, listening: socket.socket, leave: asyncio.Event) -> None:
+    """One server, until it ends or is told to."""
+    try:
+        server = uvicorn.Server(_config(running, api))
+    except OSError as error:  # the certificate cannot be read
+        _log.error("api_not_served", error=str(error))
+        return
+    # Outside the main thread uvicorn installs no signal handlers: signals are the agent's.
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="api", daemon=True)
+    thread.start()
+    _log.info("api_listening", address=f"{api.host}:{api.port}", tls=api.tls_cert is not None)
+    ended = asyncio.create_task(asyncio.to_thread(thread.join))
+    told = asyncio.create_task(leave.wait())
+    try:
+        await asyncio.wait({ended, told}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        server.should_exit = True
+        told.cancel()
+        await ended
+
+
+def _config(running: Running, api: Api) -> uvicorn.Config:
+    config = uvicorn.Config(
+        create_app(running),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=_CONNECTIONS,
+        timeout_graceful_shutdown=_STOP,
+        ssl_certfile=api.tls_cert,
+        ssl_keyfile=api.tls_key,
+        ws="none",
+    )
+    config.load()
+    return config
+
+
+def _listen(api: Api) -> socket.socket:
+    family = socket.AF_INET6 if ":" in api.host else socket.AF_INET
+    return socket.create_server((api.host, api.port), family=family, backlog=256)
+
+
+async def _pause(leave: asyncio.Event) -> None:
+    try:
+        async with asyncio.timeout(_AGAIN):
+            await leave.wait()
+    except TimeoutError:
+        return
