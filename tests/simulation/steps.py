@@ -286,6 +286,11 @@ def drop_old_links(do: Doing, step: Step) -> Sleeper:
             try:
                 yield from do.on(name, lambda node, link=link: node.drop(link.name))
             except Unreachable:
+                if (
+                    do.plan.kind in (PlanKind.REJOIN, PlanKind.RECOPY)
+                    and do.plan.target == name == link.subscriber
+                ):
+                    raise
                 undone.add(link.name)
     return StepOutcome(undone=tuple(undone))
 

@@ -219,7 +219,15 @@ async def _rewind(state: ClusterState, plan: Plan, view: View, hands: Hands) -> 
 
 
 async def _drop_old_links(state: ClusterState, plan: Plan, view: View, hands: Hands) -> StepOutcome:
-    undone = [link.name for link in state.old_links if await hands.engine.drop_link(link, _ticket(state))]
+    undone = []
+    for link in state.old_links:
+        ends = await hands.engine.drop_link(link, _ticket(state))
+        if plan.kind in (PlanKind.REJOIN, PlanKind.RECOPY) and plan.target == link.subscriber in ends:
+            # Beside the link that is about to be made it would apply every row a second time.
+            raise Unreachable(
+                f"{plan.target} did not drop subscription {link.name}: nothing else may feed it before"
+            )
+        undone += [link.name] if ends else []
     return StepOutcome(undone=tuple(undone), note=f"{len(state.old_links) - len(undone)} old links dropped")
 
 

@@ -1,0 +1,50 @@
+"""What a step makes of the engine's answer, where that is more than handing it on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.unit.decide_cases import BOUNDED, DETACHED
+
+from understudy.agent.steps import Hands, carry_out
+from understudy.decide.plans import begin
+from understudy.errors import Unreachable
+from understudy.model import ClusterState, Link, PlanKind, Step, View
+
+OLD = Link(name="u0", publisher="elm", subscriber="oak")
+
+
+class HalfDropped:
+    """An engine one of whose links cannot be dropped on one end."""
+
+    def __init__(self, *left: str) -> None:
+        self.left = left
+
+    async def drop_link(self, link: Link, ticket: object) -> tuple[str, ...]:
+        return self.left
+
+
+def copying(kind: PlanKind) -> ClusterState:
+    return begin(replace(DETACHED, old_links=(OLD,)), kind, "oak", rule="r", reason="x")
+
+
+async def drop(state: ClusterState, *left: str) -> tuple[str, ...]:
+    engine: Any = HalfDropped(*left)
+    keeper: Any = None
+    hands = Hands(engine=engine, keeper=keeper, rescues=Path("unused"), patience=BOUNDED.probe_timeout)
+    view = View(now=0.0, wall=0.0, nodes={})
+    return (await carry_out(Step.DROP_OLD_LINKS, state, view, hands)).undone
+
+
+@pytest.mark.parametrize("kind", [PlanKind.REJOIN, PlanKind.RECOPY])
+async def test_nothing_feeds_a_node_beside_a_subscription_that_is_still_there(kind: PlanKind) -> None:
+    with pytest.raises(Unreachable, match="u0"):
+        await drop(copying(kind), "oak")
+
+
+async def test_a_slot_or_a_link_of_others_may_be_dropped_later() -> None:
+    assert "u0" in await drop(copying(PlanKind.RECOPY), "elm")
+    assert "u0" in await drop(copying(PlanKind.TIDY), "oak")
