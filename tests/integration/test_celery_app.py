@@ -30,6 +30,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 app = Celery("farm", broker="memory://")
+app.conf.broker_transport_options = {"polling_interval": 0.01}  # seconds
 
 
 @app.task(base=TransactionTask, pool=None, shared=False)
