@@ -74,6 +74,7 @@ export function eventIcon(kind) {
 
 export function duration(seconds) {
   if (seconds === null || seconds === undefined) return "unknown";
+  if (seconds === 0) return "0 s";
   if (seconds < 0.0995) return `${(seconds * 1000).toFixed(seconds < 0.00995 ? 1 : 0)} ms`;
   if (seconds < 60) return `${seconds.toFixed(seconds < 9.95 ? 2 : 1)} s`;
   if (seconds < 3600) return `${Math.floor(seconds / 60)} min ${Math.floor(seconds % 60)} s`;
