@@ -139,6 +139,9 @@ def test_a_switchover_by_clicking(browser: Browser, pair: tuple[Lab, str]) -> No
         entry.locator("summary").click()
         expect(entry.locator(".steps-done li", has_text="Publish")).to_be_visible()
         assert lab.state.primary == standby
+        lab.await_settled()
+        lab.switchover(primary)  # by somebody else
+        expect(page.locator(".outcome")).to_be_hidden(timeout=SOON)
 
 
 def test_a_killed_primary_changes_the_page(browser: Browser, pair: tuple[Lab, str]) -> None:

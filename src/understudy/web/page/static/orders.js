@@ -9,7 +9,7 @@ export class Orders {
   constructor({ signed }) {
     this.signed = signed;
     this.cluster = null;
-    this.order = null; // {target, name, id, epoch}: the last one of this tab
+    this.order = null; // {target, name, id, epoch, over, ended}: the last one of this tab
     const button = (order, kind, action) =>
       h("button", { type: "button", class: kind, "data-order": order, onclick: () => this.#go(action) });
     this.switchover = button("switchover", "primary", () => this.#change("switchover"));
@@ -63,6 +63,7 @@ export class Orders {
 
   #follow(cluster) {
     const { order } = this;
+    if (order?.over && cluster.epoch > order.ended) this.outcome.hidden = true; // later changes have made it old
     if (!order || order.over) return;
     const answer = cluster.answer ?? "";
     const { plan } = cluster;
@@ -79,6 +80,7 @@ export class Orders {
 
   #end(level, text) {
     this.order.over = true;
+    this.order.ended = this.cluster.epoch;
     this.#tell(level, text);
   }
 
