@@ -1,0 +1,70 @@
+"""`/metrics` in the format of Prometheus, and that every name in deploy/ is one of ours."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+from tests.unit.web_world import probe, state, world
+
+from understudy.witness import Entry
+
+ROOT = Path(__file__).parents[2]
+
+
+async def samples(client: object) -> dict[str, dict[tuple[str, ...], float]]:
+    text = (await client.get("/metrics")).text  # type: ignore[attr-defined]
+    found: dict[str, dict[tuple[str, ...], float]] = {}
+    for family in text_string_to_metric_families(text):
+        assert family.documentation
+        for sample in family.samples:
+            found.setdefault(sample.name, {})[tuple(sample.labels.values())] = sample.value
+    return found
+
+
+async def test_what_is_measured(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        w.see(state(), probe("primary"), probe("standby"))
+        found = await samples(w.client)
+        assert found["understudy_cluster_epoch"] == {("main",): 3.0}
+        assert found["understudy_node_up"] == {("main", "home"): 1.0, ("main", "cloud"): 1.0}
+        assert found["understudy_replication_lag_seconds"] == {("main",): 0.5}
+        assert found["understudy_replication_lag_bytes"] == {("main",): 100.0}
+        w.see(None, probe("primary"), probe("standby"))
+        assert "understudy_cluster_epoch" not in await samples(w.client)  # unknown is no number
+
+
+async def test_a_failover_is_counted_once(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        watcher = w.client._transport.app.state.watcher  # type: ignore[attr-defined]
+        watcher.look()
+        for kind in ("primary_down", "step:announce", "step:publish"):
+            w.witness.log("main", epoch=4, entry=Entry(agent="t", kind=kind, message="x", took=0.1))
+        for event in watcher.look():
+            for listener in watcher.listeners:
+                listener(event)
+        found = await samples(w.client)
+        assert found["understudy_primary_changes_total"]["primary_down", "main"] == 1.0
+        assert found["understudy_primary_changes_total"]["ordered", "main"] == 0.0
+        assert found["understudy_failover_duration_seconds_count"]["primary_down", "main"] == 1.0
+
+
+async def test_every_name_in_rules_and_dashboard_exists(tmp_path: Path) -> None:
+    rules = yaml.safe_load((ROOT / "deploy/prometheus/understudy.rules.yml").read_text())
+    board = json.loads((ROOT / "deploy/grafana/understudy.json").read_text())
+    asked = [rule["expr"] for group in rules["groups"] for rule in group["rules"]]
+    asked += [target["expr"] for panel in board["panels"] for target in panel["targets"]]
+    names = {name for text in asked for name in re.findall(r"understudy_\w+", text)}
+    assert len(names) > 10
+    async with world(tmp_path) as w:
+        found = await samples(w.client)
+    assert names <= set(found), names - set(found)
+    page = (ROOT / "docs/reference/metrics.md").read_text()
+    assert [
+        name
+        for name in found
+        if not name.endswith(("_created", "_bucket", "_sum", "_count")) and f"`{name}`" not in page
+    ] == []
