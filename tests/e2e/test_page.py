@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -85,6 +87,12 @@ def serious(page: Page) -> list[str]:
     ]
 
 
+def listens(port: int) -> bool:
+    """Somebody accepts connections there."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 @contextmanager
 def served() -> Iterator[tuple[Lab, str]]:
     """A lab whose agent serves the page, and the page's address."""
@@ -95,9 +103,12 @@ def served() -> Iterator[tuple[Lab, str]]:
         section = (
             f'[api]\nlisten = "127.0.0.1:{port}"\noperator_token = "{OPERATOR}"\nread_token = "{READER}"\n'
         )
-        lab.agent.stop()
         lab.config_file.write_text(lab.config_file.read_text() + section)
-        lab.start_agent()
+        before, pid = lab.last_event, lab.agent.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGHUP)
+        lab.await_event("agent_started", 20, after=before)
+        lab.await_true(lambda: listens(port), 20, "the page to be served")
         yield lab, f"http://127.0.0.1:{port}/"
 
 
@@ -166,6 +177,7 @@ def fits(page: Page) -> bool:
     return bool(page.evaluate("() => document.documentElement.scrollWidth <= innerWidth"))
 
 
+@pytest.mark.slow
 def test_a_text_that_looks_like_markup_is_shown_as_text(browser: Browser, pair: tuple[Lab, str]) -> None:
     lab, address = pair
     text = "<img src=x onerror=\"document.title='taken'\"><script>alert(1)</script>"
@@ -274,6 +286,7 @@ def test_a_reader_may_look_and_not_act(browser: Browser, pair: tuple[Lab, str]) 
         assert not lab.state.paused
 
 
+@pytest.mark.slow
 def test_without_a_token_nothing_is_seen(browser: Browser, pair: tuple[Lab, str]) -> None:
     lab, address = pair
     with visit(browser, address, refused="401") as page:
