@@ -1,0 +1,96 @@
+"""The API of a real agent process on a real pair: stream, order, storm of probes, end."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+
+from understudy.demo.lab import Lab
+from understudy.model import Rpo
+
+OPERATOR = "operator-of-the-test-0123456789abcdef"
+HEAD = {"Authorization": f"Bearer {OPERATOR}"}
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[tuple[Lab, str]]:
+    """A lab whose agent answers HTTP, and its address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with Lab(mode=Rpo.BOUNDED, scale=1) as lab:
+        lab.agent.stop()
+        section = f'[api]\nlisten = "127.0.0.1:{port}"\noperator_token = "{OPERATOR}"\n'
+        lab.config_file.write_text(lab.config_file.read_text() + section)
+        lab.start_agent()
+        address = f"http://127.0.0.1:{port}"
+        lab.await_true(lambda: _ready(address), 20, "an agent that is ready")
+        yield lab, address
+
+
+def _ready(address: str) -> bool:
+    try:
+        return httpx.get(f"{address}/readiness").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def _connections(lab: Lab, node: str) -> set[int]:
+    """The sessions of the agent's role: none may come for a probe of ours."""
+    with lab.connect(node, "postgres") as connection:
+        asked = "SELECT pid FROM pg_stat_activity WHERE usename = 'understudy' AND backend_type = 'client backend'"
+        return {pid for (pid,) in connection.execute(asked)}
+
+
+def test_a_storm_of_probes_opens_no_connection(served: tuple[Lab, str]) -> None:
+    lab, address = served
+    lab.await_true(lambda: httpx.get(f"{address}/nodes/a/primary").status_code == 200, 20, "a primary")
+    before = {node: _connections(lab, node) for node in ("a", "b")}
+
+    def storm(_: int) -> set[int]:
+        with httpx.Client(base_url=address) as client:
+            return {client.get("/nodes/a/primary").status_code for _ in range(250)}
+
+    with ThreadPoolExecutor(4) as pool:
+        codes = set().union(*pool.map(storm, range(4)))
+    assert codes == {200}
+    assert {node: _connections(lab, node) for node in ("a", "b")} == before
+    assert not [event for event in lab.events() if event.kind == "node_down"]
+
+
+def test_a_switchover_over_http_is_told_by_the_stream(served: tuple[Lab, str]) -> None:
+    lab, address = served
+    with httpx.Client(base_url=address, headers=HEAD, timeout=30) as client:
+        with client.stream("GET", "/api/v1/stream") as stream:
+            lines = stream.iter_lines()
+            assert next(lines) == "event: clusters"
+            shown = json.loads(next(lines).removeprefix("data: "))["clusters"][0]
+            assert (shown["name"], shown["primary"], shown["acting"]) == ("demo", "a", True)
+            order = client.post("/api/v1/clusters/demo/switchover", json={"target": "b"})
+            assert order.status_code == 202
+            told = (json.loads(line[6:]) for line in lines if line.startswith("data: "))
+            assert next(e for e in told if e.get("kind") == "step:publish")["epoch"] == shown["epoch"] + 1
+        lab.await_settled()
+        lab.await_true(lambda: client.get("/nodes/b/primary").status_code == 200, 20, "the new primary")
+        assert client.get("/nodes/a/primary").status_code == 503
+        swap = client.get("/api/health").json()["hotSwap"]
+        assert swap["currentDatabase"] == "secondary"
+        assert "lastFailover" in swap
+        found = client.get("/metrics").text
+        assert 'understudy_primary_changes_total{cause="ordered",cluster="demo"} 1.0' in found
+
+
+def test_the_agent_ends_with_a_listener_on_the_line(served: tuple[Lab, str]) -> None:
+    lab, address = served
+    with httpx.stream("GET", f"{address}/api/v1/stream", headers=HEAD, timeout=30) as stream:
+        next(stream.iter_lines())
+        process = lab.agent._process
+        assert process is not None
+        process.terminate()
+        assert process.wait(15) == 0
+    lab.start_agent()
