@@ -395,6 +395,8 @@ class View:
         lag_seconds: how far the standby is behind, measured by heartbeats; None when unknown.
         healthy_since: since when all nodes are up and following without interruption; None: they are not.
         sync_lost_since: since when the synchronous standby has not been streaming; None: it is.
+        drifted: the schemas were seen to differ for longer than it takes to read both anew, and since then never to
+            be equal again. Fingerprints are up to 10 s old, so right after a migration they differ without drift.
         changed_at: when this agent learned of the present version of the state (monotonic). What a probe asked
             before that did not find proves nothing: it may not have been there yet.
     """
@@ -406,3 +408,4 @@ class View:
     lag_seconds: float | None = None
     healthy_since: float | None = None
     sync_lost_since: float | None = None
+    drifted: bool = False

@@ -199,7 +199,14 @@ CASES = [
         "failover_refused",
         "schemas",
         oak=down("oak"),
+        view={"drifted": True},
+    ),
+    Case(
+        "what the dead primary said last may be from before a migration",
+        "primary_down",
+        oak=down("oak"),
         elm=replace(STANDBY, schema="t"),
+        begins=F,
     ),
     Case(
         "refused: zero, not in sync",
@@ -376,6 +383,13 @@ CASES = [
         "request_refused",
         "must rejoin",
         state=asks("failover", state=DETACHED, accept_loss=True),
+    ),
+    Case(
+        "nor while the schemas differ",
+        "request_refused",
+        "schemas",
+        state=asks("switchover"),
+        elm=replace(STANDBY, schema="t"),
     ),
     Case(
         "nor to a silent node",

@@ -90,6 +90,10 @@ class Prober:
             return
 
 
+DRIFT_AFTER = 20.0
+"""Seconds for which the schemas must differ before that is drift: twice the age of a fingerprint (`SCHEMA_EVERY`)."""
+
+
 class Watch:
     """Remembers since when things have been as they are; turns node views into one `View`."""
 
@@ -97,6 +101,8 @@ class Watch:
         self._heartbeat_written = 0
         self._healthy_since: float | None = None
         self._sync_lost_since: float | None = None
+        self._differ_since: float | None = None
+        self._drifted = False
 
     def wrote_heartbeat(self, number: int) -> None:
         """The primary has taken this heartbeat (number: boot time in milliseconds)."""
@@ -108,6 +114,7 @@ class Watch:
         """The view of this moment."""
         self._healthy_since = _since(self._healthy_since, _healthy(state, nodes), now)
         self._sync_lost_since = _since(self._sync_lost_since, _sync_lost(state, nodes), now)
+        self._compare_schemas(nodes, now)
         return View(
             now=now,
             wall=wall,
@@ -116,7 +123,20 @@ class Watch:
             lag_seconds=self.lag(state, nodes),
             healthy_since=self._healthy_since,
             sync_lost_since=self._sync_lost_since,
+            drifted=self._drifted,
         )
+
+    def _compare_schemas(self, nodes: dict[str, NodeView], now: float) -> None:
+        """Only while all answer: what a dead node said last may be from before a migration."""
+        schemas = [n.probe.schema for n in nodes.values() if n.up and n.probe is not None and n.probe.schema]
+        if len(schemas) < len(nodes):
+            self._differ_since = None
+            return
+        self._differ_since = _since(self._differ_since, len(set(schemas)) > 1, now)
+        if self._differ_since is None:
+            self._drifted = False
+        elif now - self._differ_since > DRIFT_AFTER:
+            self._drifted = True
 
     def lag(self, state: ClusterState, nodes: dict[str, NodeView]) -> float | None:
         """Seconds between the newest heartbeat the primary took and the newest the standby has."""

@@ -221,6 +221,8 @@ def _failover_refused(state: ClusterState, view: View, policy: Policy) -> str:
     unfit = _unfit(state, view, name)
     if unfit:
         return unfit
+    if view.drifted:
+        return _schemas_differ(state)
     if policy.rpo is Rpo.ZERO:
         return "" if state.in_sync else f"{name} is not in sync: acknowledged commits would be lost"
     return _lag_refused(state, view, policy)
@@ -238,11 +240,11 @@ def _unfit(state: ClusterState, view: View, name: str) -> str:
         return f"{name} has not finished copying"
     if standby is not None and standby.wal < _view(view, name).highest_wal:
         return _back(name, standby.wal, _view(view, name).highest_wal)
-    primary = _view(view, state.primary).probe
-    if standby is not None and primary is not None and primary.schema and standby.schema:
-        if primary.schema != standby.schema:
-            return f"the schemas of {state.primary} and {name} differ; run `understudy check`"
     return ""
+
+
+def _schemas_differ(state: ClusterState) -> str:
+    return f"the schemas of {state.primary} and {state.other} differ; run `understudy check`"
 
 
 def _lag_refused(state: ClusterState, view: View, policy: Policy) -> str:
@@ -363,6 +365,8 @@ def _switchover_refused(state: ClusterState, view: View, policy: Policy) -> str:
     unfit = _unfit(state, view, state.other)
     if unfit:
         return unfit
+    if primary.schema and standby.schema and primary.schema != standby.schema:
+        return _schemas_differ(state)
     if state.link is None or not standby.subscriptions[state.link.name].running:
         return f"{state.other} is not receiving changes"
     if state.spare_slot not in standby.slots:
