@@ -49,6 +49,8 @@ class Connector:
         kwargs.setdefault("application_name", f"understudy-client/{self._host.cluster.name}")
         try:
             conn = Connection.connect(conninfo, **kwargs)
+            if self._readonly:
+                _take_no_writes(conn)
         except psycopg.Error as error:
             self.error = error
             if is_connection_error(error):
@@ -59,6 +61,14 @@ class Connector:
         if self._readonly:
             conn._read_only = True  # what set_read_only does
         return conn
+
+
+def _take_no_writes(conn: Connection) -> None:
+    """For readers that may land on the primary: READ ONLY of each BEGIN says nothing to statements in autocommit."""
+    autocommit = conn.autocommit
+    conn.set_autocommit(True)
+    conn.execute("SET default_transaction_read_only = on")
+    conn.set_autocommit(autocommit)
 
 
 class InnerPool(ConnectionPool[Connection]):

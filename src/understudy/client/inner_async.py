@@ -48,6 +48,8 @@ class AsyncConnector:
         kwargs.setdefault("application_name", f"understudy-client/{self._host.cluster.name}")
         try:
             conn = await AsyncConnection.connect(conninfo, **kwargs)
+            if self._readonly:
+                await _take_no_writes(conn)
         except psycopg.Error as error:
             self.error = error
             if is_connection_error(error):
@@ -58,6 +60,14 @@ class AsyncConnector:
         if self._readonly:
             conn._read_only = True  # what set_read_only does, without its round through the event loop
         return conn
+
+
+async def _take_no_writes(conn: AsyncConnection) -> None:
+    """For readers that may land on the primary: READ ONLY of each BEGIN says nothing to statements in autocommit."""
+    autocommit = conn.autocommit
+    await conn.set_autocommit(True)
+    await conn.execute("SET default_transaction_read_only = on")
+    await conn.set_autocommit(autocommit)
 
 
 class AsyncInnerPool(AsyncConnectionPool[AsyncConnection]):
