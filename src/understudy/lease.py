@@ -178,10 +178,12 @@ class LeaseFile:
             return True
 
     def refresh(self) -> bool:
-        """Map the file anew if somebody deleted or replaced it. True if so.
+        """Map the file anew if somebody deleted or replaced it. True if so. Its folder is not made anew.
 
         The slots of this process move along with their counts.
         """
+        if not self.path.parent.is_dir():
+            return False  # the whole cluster was removed from this host, and nobody else would see a new file
         try:
             status = self.path.stat()
             if (status.st_dev, status.st_ino) == self._file and status.st_size >= _SIZE:

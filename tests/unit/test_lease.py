@@ -141,6 +141,19 @@ def test_a_deleted_file_is_made_anew_and_slots_move_along(path: Path) -> None:
     assert LeaseFile(path).quiet(before_epoch=2) == [os.getpid()]
 
 
+def test_a_folder_that_was_removed_is_not_made_anew(tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    file = LeaseFile(folder / "c.lease")
+    file.write(make(1))
+    (folder / "c.lease").unlink()
+    folder.rmdir()
+    assert not file.refresh()
+    assert not folder.exists()
+    lease = file.read()
+    assert lease is not None
+    assert lease.epoch == 1
+
+
 # --- process slots ------------------------------------------------------------------------------------------
 
 
