@@ -26,7 +26,7 @@ demo: $(STAMP) ## fail over and come home on two real servers of this machine, e
 	$(BIN)/understudy demo
 
 test: $(STAMP) ## run all tests but the slow ones
-	$(BIN)/pytest -m "not slow" $(PYTEST_ARGS)
+	$(BIN)/pytest -m "not slow" -n 2 --dist loadfile $(PYTEST_ARGS)
 
 test-all: $(STAMP) ## run all tests
 	$(BIN)/pytest $(PYTEST_ARGS)

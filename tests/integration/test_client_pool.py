@@ -441,11 +441,13 @@ def test_reads_go_to_the_standby_where_its_lag_is_known(world: World, pool: Pool
 def test_a_reader_on_the_primary_cannot_write_in_autocommit_either(world: World) -> None:
     """Nobody counts it as in flight and no lease is asked, so the server must refuse."""
     world.at(1, "a")
-    with Pool(world.cluster, world.directory, kwargs={"autocommit": True}) as pool:
-        with pool.connection(readonly=True) as conn:
-            assert conn.node == "a"
-            with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
-                conn.execute("INSERT INTO item (name) VALUES ('x')")
+    with (
+        Pool(world.cluster, world.directory, kwargs={"autocommit": True}) as pool,
+        pool.connection(readonly=True) as conn,
+    ):
+        assert conn.node == "a"
+        with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+            conn.execute("INSERT INTO item (name) VALUES ('x')")
 
 
 def test_reads_do_not_wait_for_a_change(world: World, pool: Pool) -> None:
