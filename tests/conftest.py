@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import tempfile
@@ -11,6 +12,7 @@ from typing import Any
 
 import hypothesis
 import pytest
+import structlog
 
 from understudy.embedded import EmbeddedPostgreSQL
 
@@ -42,6 +44,17 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         return
     if not any(reporter.stats.get(outcome) for outcome in ("passed", "failed", "error", "xfailed")):
         session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
+
+
+@pytest.fixture(autouse=True)
+def _logs_end_with_their_test() -> Iterator[None]:
+    """A command run inside a test sends the logs of the whole process to that test's stderr, which is closed later."""
+    yield
+    structlog.reset_defaults()
+    root = logging.getLogger()
+    for handler in root.handlers[:]:
+        if type(handler) is logging.StreamHandler:
+            root.removeHandler(handler)
 
 
 @pytest.fixture(scope="session")

@@ -225,7 +225,10 @@ def test_ten_thousand_changes_leave_nothing_behind(tmp_path: Path, cluster: Clus
         grown = tracemalloc.get_traced_memory()[0] - memory
     finally:
         tracemalloc.stop()
-    assert (open_files(), threading.active_count()) == (files, threads)
+    assert (
+        open_files() <= files
+    )  # fewer: what earlier tests of this process had left to the garbage collector
+    assert threading.active_count() <= threads
     assert grown < 9000 // 100 * 64
     assert listener.heard == 10_000 + 5000  # each opening, and each unplanned beginning
     assert host.slot.in_flight == 0
