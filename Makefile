@@ -50,6 +50,7 @@ lint: $(STAMP) ## check format, style, types and the direction of imports
 	$(BIN)/mypy --strict src/understudy
 	$(BIN)/lint-imports
 	$(BIN)/python tools/check_repository.py
+	$(BIN)/python tools/generate_diagram.py --check
 
 format: $(STAMP) ## rewrite the code in the house format, fix what can be fixed safely
 	$(BIN)/ruff format $(LINTED)

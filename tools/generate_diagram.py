@@ -83,6 +83,7 @@ def page() -> str:
         )
         lines.append(f"    {kind} --> steady: {'publish' if kind in CHANGES else 'finished or given up'}")
     lines += [
+        "    steady --> reinstate: primary_fenced",
         "    failover --> reinstate: target_lost",
         "    switchover --> reinstate: step_failed, target_lost",
         "    switchover --> failover: escalate",

@@ -13,6 +13,7 @@ BEFORE = 200
 
 _ALONE = {
     "agent_took_over": (Severity.WARNING, "another agent acts now"),
+    "primary_fenced": (Severity.WARNING, "somebody made the primary read-only: it is opened again"),
     "sync_lost": (Severity.WARNING, "the primary no longer waits for its standby"),
     "link_lost": (Severity.WARNING, "the standby is copied anew"),
     "needs_copy": (Severity.WARNING, "a node is copied anew"),
