@@ -13,7 +13,6 @@ BEFORE = 200
 
 _ALONE = {
     "agent_took_over": (Severity.WARNING, "another agent acts now"),
-    "primary_fenced": (Severity.WARNING, "somebody made the primary read-only: it is opened again"),
     "sync_lost": (Severity.WARNING, "the primary no longer waits for its standby"),
     "link_lost": (Severity.WARNING, "the standby is copied anew"),
     "needs_copy": (Severity.WARNING, "a node is copied anew"),
@@ -27,6 +26,7 @@ _CAUSES = {
     "failback": (Severity.INFO, "failback"),
     "request": (Severity.INFO, "change of primary on request"),
     "step_failed": (Severity.WARNING, "a change of primary was rolled back"),
+    "primary_fenced": (Severity.WARNING, "the primary was read-only and is opened again"),
     "target_lost": (Severity.WARNING, "a change of primary was rolled back"),
 }
 """What begins, or turns back, a change of primary; it is told when the change is published."""
