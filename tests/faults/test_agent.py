@@ -245,3 +245,17 @@ async def test_an_agent_that_starts_right_after_another_was_killed_takes_its_pla
     await world.until(lambda _: world.kinds().count("agent_started") == 2, "it acts")
     world.ask(RequestKind.SWITCHOVER, "b")
     await world.settled("b")
+
+
+async def test_a_primary_that_somebody_made_read_only_is_opened_again(world: World) -> None:
+    world.pair.sql(
+        "a",
+        f'ALTER DATABASE "{world.pair.database}" SET default_transaction_read_only = on',
+        user="postgres",
+    )
+    await world.until(lambda s: s.epoch == 2 and s.plan is None, "reinstated")
+    assert "primary_fenced" in world.kinds()
+    assert world.state().primary == "a"
+    world.pair.sql("a", "INSERT INTO item (name) VALUES ('writable')")
+    await replicated(world, "a", "b")
+    assert "writable" in names(world, "b")
