@@ -476,10 +476,12 @@ class ClusterAgent:
         self._news.set()
 
     async def _write_history(self) -> None:
-        """Write what waits, in order; history that cannot be written must not stop the work."""
+        """Write what waits, in order. A witness that takes nothing is asked once a turn, not once a line."""
         while self._history:
             epoch, entry = self._history.popleft()
             try:
                 await asyncio.to_thread(self._witness.log, self._cluster.name, epoch=epoch, entry=entry)
             except WitnessError as error:
+                self._history.appendleft((epoch, entry))
                 self._log.warning("history_not_written", error=str(error))
+                return

@@ -34,13 +34,15 @@ def freed(database: Path) -> str:
 def _holder(shared: Path) -> int | None:
     """The process with the write lock. Lines of /proc/locks: `1: POSIX ADVISORY WRITE 42 fe:00:7 120 120`."""
     try:
-        inode = str(shared.stat().st_ino)
+        status = shared.stat()
         lines = _LOCKS.read_text().splitlines()
     except OSError:
         return None
+    # With the device: the same number on another file system is another file, and its holder not ours to wake.
+    file = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
     for line in lines:
         words = line.split()
-        if len(words) != 8 or words[1] != "POSIX" or words[3] != "WRITE" or words[5].split(":")[-1] != inode:
+        if len(words) != 8 or words[1] != "POSIX" or words[3] != "WRITE" or words[5] != file:
             continue
         end = int(words[7]) if words[7] != "EOF" else _WRITE_LOCK
         if int(words[6]) <= _WRITE_LOCK <= end:
