@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from understudy import config_alerts, config_api, config_gates
+from understudy import config_alerts, config_api, config_gates, config_secrets
 from understudy import config_environment as environment
 from understudy.config_dsn import Dsn, mask, parse_dsn
 from understudy.config_values import BY_NAME, Settings, make_policy, parse, reject_unknown, show
@@ -31,7 +31,6 @@ MAX_CLUSTERS = 32
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,30}")
 _VARIABLE = re.compile(r"\$?\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]{0,100})\}")
 _QUOTED_VARIABLE = re.compile(r"(?P<q>'?)" + _VARIABLE.pattern + r"(?P=q)")
-_SECRET_ELSEWHERE = re.compile(r"(?::|password\s*=\s*'?|^\s*)\$\{")
 _CLUSTER_KEYS = ("engine", "rpo", "nodes", "policy", *config_gates.KEYS)
 _DSN_KEYS = ("dsn", "admin_dsn", "replication_dsn")
 _NODE_KEYS = ("name", "priority", "provider", "region", *_DSN_KEYS, *(f"{k}_env" for k in _DSN_KEYS))
@@ -86,7 +85,6 @@ class _Entry:
     priority: int
     provider: str = ""
     region: str = ""
-    literal: bool = False
 
 
 def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Config:
@@ -111,19 +109,20 @@ def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> 
         source = f"environment ({', '.join(used)})"
         gates: dict[str, tuple[config_gates.GateConfig, ...]] = {}
         alerting = config_alerts.read({}, env, "", ())
-        api = None
+        api, more_api = config_api.read(None, env, "api")
     else:
         source = str(file) if str(file).isprintable() else ascii(str(file))
         table = _read(file, source)
-        clusters, more = _from_table(table, env, overrides, file, source)
+        clusters, more = _from_table(table, env, overrides, source)
         gates = _gates(table["clusters"], env, source)
         alerting = config_alerts.read(table, env, source, {n.name for c in clusters for n in c.nodes})
-        api = config_api.parse(table.get("api"), env, f"{source}: api")
-        if alerting is not None and alerting.literal and _world_readable(file):
-            warnings.append(f"{source} holds addresses of alerts and every user can read it: chmod 600 it.")
+        api, more_api = config_api.read(table.get("api"), env, f"{source}: api")
+        if exposed := config_secrets.warning(table, file, source):
+            warnings.append(exposed)
         directory = _directory(
             table.get("directory"), env, file.absolute().parent, warnings, f"{source}: directory"
         )
+    warnings += more_api
     clusters = _prefer(clusters, env)
     return Config(clusters, directory, source, tuple(dict.fromkeys([*more, *warnings])), gates, alerting, api)
 
@@ -226,7 +225,7 @@ def _from_environment(env: Mapping[str, str], overrides: Settings) -> tuple[tupl
 
 
 def _from_table(
-    table: dict[str, Any], env: Mapping[str, str], overrides: Settings, file: Path, source: str
+    table: dict[str, Any], env: Mapping[str, str], overrides: Settings, source: str
 ) -> tuple[tuple[Cluster, ...], list[str]]:
     """All clusters of a parsed file, with warnings."""
     reject_unknown(table, ("directory", "clusters", *config_alerts.KEYS, *config_api.KEYS), source)
@@ -234,7 +233,7 @@ def _from_table(
     if not 1 <= len(raw) <= MAX_CLUSTERS:
         hint = "write a table [clusters.main]; `understudy init` makes an example"
         raise ConfigError(f"{source}: clusters", f"1 to {MAX_CLUSTERS} clusters", str(len(raw)), hint)
-    clusters, warnings, literal = [], [], False
+    clusters, warnings = [], []
     for key, value in raw.items():
         name = _name(key, f"{source}: clusters")
         where = f"{source}: clusters.{name}"
@@ -246,9 +245,6 @@ def _from_table(
         cluster, more = _cluster(name, where, entries, settings)
         clusters.append(cluster)
         warnings += more + replaced
-        literal = literal or any(e.literal for e in entries)
-    if literal and _world_readable(file):
-        warnings.append(f"{source} holds a password and every user of this host can read it: chmod 600 it.")
     warnings += _other_databases(clusters, env, source)
     return tuple(clusters), warnings
 
@@ -285,13 +281,6 @@ def _engine(value: object, where: str) -> None:
         raise ConfigError(where, '"postgresql"', f'"{value}", which is not in this version')
     if value != "postgresql":
         raise ConfigError(where, '"postgresql"', show(value))
-
-
-def _world_readable(file: Path) -> bool:
-    try:
-        return bool(file.stat().st_mode & 0o004)
-    except OSError:
-        return False
 
 
 def _other_databases(clusters: list[Cluster], env: Mapping[str, str], source: str) -> list[str]:
@@ -437,7 +426,7 @@ def _entry(value: object, env: Mapping[str, str], index: int, where: str) -> _En
     chosen = (dsn, admin, found[2] or admin)
     return _Entry(
         name, where, (chosen[0][0], chosen[1][0], chosen[2][0]), (chosen[0][1], chosen[1][1], chosen[2][1]),
-        priority, _label(table, "provider", where), _label(table, "region", where), any(c[2] for c in chosen),
+        priority, _label(table, "provider", where), _label(table, "region", where),
     )  # fmt: skip
 
 
@@ -448,8 +437,8 @@ def _label(table: dict[str, Any], key: str, where: str) -> str:
     return value.strip()
 
 
-def _dsn(table: dict[str, Any], key: str, env: Mapping[str, str], where: str) -> tuple[Dsn, str, bool] | None:
-    """One DSN of a node, its place, and whether the file itself holds its password; None: not given."""
+def _dsn(table: dict[str, Any], key: str, env: Mapping[str, str], where: str) -> tuple[Dsn, str] | None:
+    """One DSN of a node, and its place; None: not given."""
     variable = table.get(f"{key}_env")
     place = f"{where}.{key}"
     if variable is not None:
@@ -460,13 +449,12 @@ def _dsn(table: dict[str, Any], key: str, env: Mapping[str, str], where: str) ->
             raise ConfigError(place, "the name of an environment variable", show(variable))
         if variable not in env:
             raise ConfigError(place, f"the environment variable {variable}", "it is not set")
-        return parse_dsn(env[variable], f"{place} ({variable})"), place, False
+        return parse_dsn(env[variable], f"{place} ({variable})"), place
     if key not in table:
         return None
     raw = table[key]
     expanded = _expand(raw, env, place) if isinstance(raw, str) else raw
-    dsn = parse_dsn(expanded, place)
-    return dsn, place, dsn.has_password and not _SECRET_ELSEWHERE.search(raw)
+    return parse_dsn(expanded, place), place
 
 
 def _expand(text: str, env: Mapping[str, str], where: str) -> str:

@@ -102,7 +102,6 @@ class Alerting:
         per_hour: notices per cluster in any hour.
         clear_after: seconds a condition must be gone before its end is told.
         quiet_start: seconds after a start in which no new condition is told.
-        literal: a route's address stands in the file itself.
     """
 
     monitor: Monitor = field(default_factory=Monitor)
@@ -110,7 +109,6 @@ class Alerting:
     per_hour: int = 20
     clear_after: float = 60.0
     quiet_start: float = 30.0
-    literal: bool = False
 
 
 _MONITOR = {
@@ -154,20 +152,13 @@ def read(
         routes = [Route(name="default", urls=_addresses(env[URLS_VARIABLE].split(), URLS_VARIABLE))]
     if len(routes) > MAX_ROUTES or len({route.name for route in routes}) != len(routes):
         raise ConfigError(f"{place}.routes", f"at most {MAX_ROUTES} routes with different names", "others")
-    values = {
-        name: parse(_ALERTS[name], alerts[name], f"{place}.{name}") for name in _ALERTS if name in alerts
-    }
     monitor = _monitor(table.get("monitor", {}), env, f"{where}: monitor" if where else "monitor", nodes)
-    literal = any("urls" in t for t in alerts.get("routes", []))
-    return Alerting(monitor=monitor, routes=tuple(routes), literal=literal, **values)  # type: ignore[arg-type]
+    return Alerting(monitor=monitor, routes=tuple(routes), **_values(_ALERTS, alerts, place))
 
 
 def _monitor(value: object, env: Mapping[str, str], where: str, nodes: Collection[str]) -> Monitor:
     table = _table(value, where)
     reject_unknown(table, (*_MONITOR, "disks"), where)
-    values = {
-        name: parse(_MONITOR[name], table[name], f"{where}.{name}") for name in _MONITOR if name in table
-    }
     disks = [_disk(t, env, f"{where}.disks[{i}]") for i, t in enumerate(_tables(table, "disks", where))]
     if len(disks) > MAX_DISKS or len({disk.node for disk in disks}) != len(disks):
         raise ConfigError(f"{where}.disks", f"at most {MAX_DISKS} disks, one per node", "others")
@@ -175,7 +166,16 @@ def _monitor(value: object, env: Mapping[str, str], where: str, nodes: Collectio
         if disk.node not in nodes:
             hint = f"one of: {', '.join(sorted(nodes))}"
             raise ConfigError(f"{where}.disks[{index}].node", "the name of a node", show(disk.node), hint)
-    return Monitor(disks=tuple(disks), **values)  # type: ignore[arg-type]
+    return Monitor(disks=tuple(disks), **_values(_MONITOR, table, where))
+
+
+def _values(settings: Mapping[str, Setting], table: dict[str, Any], where: str) -> dict[str, Any]:
+    """Those settings that the table gives."""
+    return {
+        name: parse(setting, table[name], f"{where}.{name}")
+        for name, setting in settings.items()
+        if name in table
+    }
 
 
 def _disk(table: dict[str, Any], env: Mapping[str, str], where: str) -> Disk:
@@ -186,7 +186,7 @@ def _disk(table: dict[str, Any], env: Mapping[str, str], where: str) -> Disk:
         hint = "path: a folder of the agent's host on the same disk; size: what the provider sold you"
         raise ConfigError(where, "one of path, size and metrics_url_env", ", ".join(given) or "none", hint)
     if "size" in table:
-        return Disk(node=node, size=int(parse(_SIZE, table["size"], f"{where}.size")))  # type: ignore[call-overload]
+        return Disk(node=node, size=parse(_SIZE, table["size"], f"{where}.size"))
     if "metrics_url_env" in table:
         url = _variable(table["metrics_url_env"], env, f"{where}.metrics_url_env")
         if not _METRICS.fullmatch(url):

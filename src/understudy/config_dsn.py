@@ -140,7 +140,6 @@ class Dsn:
     port: int
     dbname: str = field(repr=False)
     sslmode: str
-    has_password: bool
     notes: tuple[str, ...] = ()
 
     @property
@@ -196,7 +195,7 @@ def parse_dsn(text: object, where: str) -> Dsn:
     uri = text if _SCHEME.match(text) else build_uri(params)
     if uri is not text and _libpq(uri, where) != params:
         uri = text
-    return Dsn(uri, host, port, dbname, sslmode, bool(params.get("password")), notes)
+    return Dsn(uri, host, port, dbname, sslmode, notes)
 
 
 def _normalise(text: str, where: str) -> tuple[str, tuple[str, ...]]:

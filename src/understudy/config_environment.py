@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from understudy import config_api
 from understudy.config_dsn import Dsn, build_uri, is_host, parse_dsn
 from understudy.config_values import SETTINGS, Setting, Settings, parse, show
 from understudy.errors import ConfigError
@@ -27,6 +28,7 @@ OWN = (
     "UNDERSTUDY_PREFERRED",
     "UNDERSTUDY_CLUSTER",
     "UNDERSTUDY_ALERT_URLS",
+    *config_api.VARIABLES.values(),
     *NODE_EXTRAS,
 )
 NOT_YET = ("REDIS_URL", "UPSTASH_REDIS_URL", "MONGODB_ATLAS_URL", "MONGODB_ATLAS_DATABASE", "MONGODB_URL")

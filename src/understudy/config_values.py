@@ -149,8 +149,9 @@ def reject_unknown(keys: Iterable[str], known: Iterable[str], where: str) -> Non
         raise ConfigError(where, "known keys only", f"the unknown key {show(key)}", hint)
 
 
-def parse(setting: Setting, value: object, where: str, unit: str = "s") -> object:
-    """Read one value as written in TOML or the environment and check its range.
+def parse(setting: Setting, value: object, where: str, unit: str = "s") -> Any:
+    """Read one value as written in TOML or the environment and check its range: a float for a duration, an int for a
+    size or a count, a bool for a switch, `Rpo` or `Failback`.
 
     ``unit`` says what a bare number means for a duration, ``s`` or ``ms``; ``where`` names the place in
     errors. Raises ConfigError.

@@ -9,6 +9,7 @@ import stat
 from pathlib import Path
 
 import pytest
+import structlog
 from typer.testing import CliRunner
 
 from understudy import config as configuration
@@ -137,6 +138,23 @@ def test_unreachable_database(configured: Path, capsys: pytest.CaptureFixture[st
     captured = capsys.readouterr()
     assert code in (Exit.PROBLEM, Exit.UNREACHABLE)
     assert SECRET not in captured.out + captured.err and "Traceback" not in captured.err
+
+
+@pytest.mark.parametrize("command", [["check"], ["run", "--log-format", "json"]])
+def test_a_file_with_secrets_that_every_user_may_read_is_told(
+    configured: Path, capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    before = structlog.get_config()
+    (configured / "understudy.toml").chmod(0o644)
+    try:
+        main(command)
+    finally:
+        structlog.configure(**before)
+    captured = capsys.readouterr()
+    said = " ".join((captured.out + captured.err).split())
+    assert "clusters.main.nodes[0].dsn" in said
+    assert "chmod 600" in said
+    assert SECRET not in said
 
 
 def test_rescue_names_stay_inside_their_folder(configured: Path, capsys: pytest.CaptureFixture[str]) -> None:

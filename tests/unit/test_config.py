@@ -346,7 +346,8 @@ def test_poolers_are_warned_about(write: Write, host: str) -> None:
 def test_readable_by_everyone(write: Write) -> None:
     path = write(toml())
     path.chmod(0o644)
-    assert any("chmod 600" in w for w in read(path).warnings)
+    (warning,) = [w for w in read(path).warnings if "chmod 600" in w]
+    assert "clusters.main.nodes[0].dsn" in warning
     path.write_text(toml(home="postgresql://u:${A}@h1/d?sslmode=verify-full", cloud="${B}"))
     assert read(path, A="S3cret", B=CLOUD).warnings == ()
 

@@ -230,3 +230,64 @@ def test_no_file_leaks(secret: str, shape: str, key: str) -> None:
         clean_of_secrets(attempt(path, {}))
         path.write_text("\n".join(lines)[:-1], encoding="utf-8")
         clean_of_secrets(attempt(path, {}))
+
+
+# --- who may read the file ------------------------------------------------------------------------------------
+
+FILE = """
+directory = "state"
+[[clusters.main.nodes]]
+name = "a"
+dsn = "postgresql://u@localhost/a"
+[[clusters.main.nodes]]
+name = "b"
+dsn = "postgresql://u@localhost/b"
+{more}
+"""
+TOKEN = "".join(MARKS)
+
+
+@pytest.mark.parametrize(
+    ("more", "place"),
+    [
+        (f'[api]\noperator_token = "{TOKEN}"', "api.operator_token"),
+        (f'[api]\nread_token = "{TOKEN}"', "api.read_token"),
+        (f'[[alerts.routes]]\nname = "t"\nurls = ["slack://{TOKEN}/b/c"]', "alerts.routes[0].urls[0]"),
+        (f'admin_dsn = "postgresql://u:{TOKEN}@localhost/b"', "clusters.main.nodes[1].admin_dsn"),
+        (f'admin_dsn = "host=localhost dbname=b password={TOKEN}"', "clusters.main.nodes[1].admin_dsn"),
+        (
+            f'[[clusters.main.pgbouncer]]\ndsn = "postgresql://u:{TOKEN}@localhost/pgbouncer"\n'
+            'databases = ["farm"]\nfile = "/etc/p.ini"',
+            "clusters.main.pgbouncer[0].dsn",
+        ),
+    ],
+)
+def test_a_file_with_secrets_that_every_user_may_read(tmp_path: Path, more: str, place: str) -> None:
+    file = tmp_path / "u.toml"
+    file.write_text(FILE.format(more=more))
+    file.chmod(0o644)
+    (warning,) = load(file, {}).warnings
+    assert f"({place})" in warning
+    assert "chmod 600" in warning
+    clean_of_secrets(warning)
+    file.chmod(0o640)  # the group may be the agent's own
+    assert load(file, {}).warnings == ()
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        "",
+        '[api]\noperator_token_env = "T"\ntls_cert = "/c.pem"\ntls_key = "/k.pem"',
+        '[[alerts.routes]]\nname = "t"\nurls_env = "URLS"',
+        'admin_dsn = "postgresql://u:${T}@localhost/b"',
+        'admin_dsn = "host=localhost dbname=b password=${T}"',
+        'admin_dsn_env = "DSN"',
+    ],
+)
+def test_a_file_without_secrets_may_be_read_by_all(tmp_path: Path, more: str) -> None:
+    file = tmp_path / "u.toml"
+    file.write_text(FILE.format(more=more))
+    file.chmod(0o644)
+    env = {"T": TOKEN, "URLS": f"slack://{TOKEN}/b/c", "DSN": f"postgresql://u:{TOKEN}@localhost/b"}
+    assert load(file, env).warnings == ()

@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 from typing import Annotated
 
+import structlog
 import typer
 
 from understudy import config as configuration
@@ -51,8 +52,10 @@ async def _api(running: Running, leave: asyncio.Event) -> None:
 
 
 def _load(cli: Cli) -> Config:
-    """The configuration as it is on disk now; `--cluster` leaves only that one."""
+    """The configuration as it is on disk now, its warnings logged; `--cluster` leaves only that one."""
     config = configuration.load(cli.path)
+    for warning in config.warnings:
+        structlog.get_logger().warning("configuration", message=warning)
     if cli.wanted is None:
         return config
     return dataclasses.replace(config, clusters=(config.cluster(cli.wanted),))

@@ -117,7 +117,7 @@ def _seconds(request: Request) -> float | None:
     if text is None:
         return None
     try:
-        return float(parse(_LAG, _number(text), "lag"))  # type: ignore[arg-type]
+        return float(parse(_LAG, _number(text), "lag"))
     except ConfigError:
         raise HTTPException(400, 'lag: expected seconds, or a duration such as "500ms" or "2s"') from None
 
