@@ -142,9 +142,6 @@ def test_a_planned_change_between_two_statements_of_one_cursor(db: Lab) -> None:
     assert Herd.objects.count() == 4
 
 
-# In about one of forty runs on a busy machine the last line finds the connection still on the former primary, which
-# only answers reads by then. Not understood yet, so it is among the slow tests until it is.
-@pytest.mark.slow
 def test_a_change_waits_for_a_transaction_and_never_happens_inside_one(db: Lab) -> None:
     from django.db import connection, transaction
     from tests.integration.django.farm.models import Herd
@@ -156,7 +153,8 @@ def test_a_change_waits_for_a_transaction_and_never_happens_inside_one(db: Lab) 
         stack.enter_context(changing(db))
         Herd.objects.create(name="two")
         assert (connection.connection.epoch, connection.connection.node) == (epoch, node)
-    assert Herd.objects.count() == 2
+    # The change is in the witness, the lease may follow a moment later. No router: `default` is what is asked about.
+    assert Herd.objects.using("default").count() == 2
     assert connection.connection.node == db.state.primary != node
 
 
@@ -293,6 +291,7 @@ def test_a_lost_commit_is_in_doubt_for_django_and_for_the_client(db: Lab) -> Non
     assert isinstance(caught.value, understudy.CommitInDoubt)
     assert isinstance(caught.value.__cause__, understudy.CommitInDoubt)
     assert caught.value.epoch == db.state.epoch
+    db.await_true(lambda: "commit_in_doubt" in db.agent_log(), 20, "an agent that was told")
     Herd.objects.create(name="the next statement has a new connection")
     with pytest.raises(OperationalError) as caught, transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(ends)  # in a transaction nothing is at stake before COMMIT

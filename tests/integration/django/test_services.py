@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import psycopg
 import pytest
 from tests.integration.django.conftest import change
 
 from understudy.demo.lab import Lab
+from understudy.lease import Phase
 
 
 def handled(view: Callable[[object], object], method: str = "GET") -> object:
@@ -164,10 +166,24 @@ def test_reads_go_to_the_standby_while_nothing_can_be_written(farm: Lab, monkeyp
     from tests.integration.django.farm.models import Herd
 
     host = connections["default"].host
+    farm.await_settled()
+    farm.await_true(lambda: host.file.read().standby_lag >= 0, 20, "a known lag")
     assert router.db_for_read(Herd) == "default"
-    monkeypatch.setattr(host, "usable", lambda lease: False)  # as during an unplanned change
+    monkeypatch.setattr(host, "usable", lambda lease: False)  # as when two of three registers are away
     assert [router.db_for_read(Herd), router.db_for_write(Herd)] == ["backup", "default"]
     assert Herd.objects.count() == Herd.objects.using("backup").count()
+
+
+@pytest.mark.parametrize("phase", [Phase.HOLDING, Phase.CHANGING])
+def test_reads_stay_on_default_while_the_primary_changes(farm: Lab, monkeypatch, phase: Phase) -> None:
+    """Nobody knows the lag then: `backup` would wait as long, on connections that have to be opened first."""
+    from django.db import connections, router
+    from tests.integration.django.farm.models import Herd
+
+    host = connections["default"].host
+    during = replace(host.file.read(), phase=phase, standby_lag=-1.0)  # what the agent's `hold` writes
+    monkeypatch.setattr(host, "lease", lambda: during)
+    assert router.db_for_read(Herd) == "default"
 
 
 def test_force_failover_is_an_order_to_the_agent(clean: Lab) -> None:

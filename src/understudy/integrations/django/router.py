@@ -21,6 +21,7 @@ from understudy.integrations.django.places import (
     failover_enabled,
     open_for_writing,
 )
+from understudy.integrations.django.postgresql.base import DatabaseWrapper
 from understudy.model import ClusterState, Request, RequestKind
 from understudy.witness import Entry, SqliteWitness
 
@@ -33,7 +34,8 @@ class DatabaseRouter:
     """``DATABASE_ROUTERS = ["core.db_router.DatabaseRouter"]``, with ``core/db_router.py`` importing this class."""
 
     def db_for_read(self, model: Any, **hints: Any) -> str:
-        """`default`; `backup` only while `default` takes no new transactions, and never inside ``atomic``.
+        """`default`; `backup` only while `default` takes no new transactions and the standby can be read, and
+        never inside ``atomic``.
 
         An object's relations are read where the object came from, unless that is `backup`, which may be behind.
         """
@@ -61,7 +63,11 @@ class DatabaseRouter:
 
     @staticmethod
     def _readable_elsewhere() -> bool:
-        return failover_enabled() and BACKUP in connections.settings and not open_for_writing()
+        """While the primary changes nobody knows the standby's lag: `backup` would wait for the same lease."""
+        if not failover_enabled() or BACKUP not in connections.settings or open_for_writing():
+            return False
+        backup = connections[BACKUP]
+        return not isinstance(backup, DatabaseWrapper) or backup.on_standby()
 
     @classmethod
     def _is_primary_available(cls) -> bool:

@@ -160,6 +160,11 @@ class DatabaseWrapper(base.DatabaseWrapper):
         connection.autocommit = False
         return connection
 
+    def on_standby(self) -> bool:
+        """Whether a connection of this alias would lead to the standby at this moment."""
+        lease = self.host.lease()
+        return self.target.readonly and lease is not None and self._fresh(lease)
+
     def _fresh(self, lease: Lease) -> bool:
         """Whether the standby may be read from."""
         limit = self.target.max_lag
