@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg
@@ -11,6 +13,7 @@ import pytest
 from tests.integration.test_client_pool import in_thread, kill_backend_when
 from tests.integration.test_client_world import World, two_servers, world  # noqa: F401
 
+from understudy.agent.doorbell import doubts_in
 from understudy.client import CommitInDoubt, NoPrimaryAvailable, Pool
 from understudy.lease import Phase
 
@@ -84,3 +87,54 @@ def test_an_error_after_the_token_was_looked_for_is_that_error(world: World, slo
     with pytest.raises(KeyError):
         result()
     assert len(calls) == 2
+
+
+# --- the agent is told ----------------------------------------------------------------------------------------
+
+
+def lose_a_commit(world: World) -> None:
+    pool = Pool(world.cluster, world.directory, kwargs={"autocommit": True})
+    with pool, pytest.raises(CommitInDoubt), pool.connection() as conn:
+        conn.execute("SELECT pg_terminate_backend(pg_backend_pid())")  # a commit that never answers
+
+
+@contextmanager
+def agents_socket(world: World) -> Iterator[socket.socket]:
+    """Where an agent would listen."""
+    path = world.directory / f"{world.cluster.name}.sock"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+        listening.bind(str(path))
+        listening.settimeout(30)
+        yield listening
+
+
+def doubts_told(listening: socket.socket, wanted: int) -> None:
+    """Read until so many commits in doubt were reported."""
+    told = 0
+    while told < wanted:
+        told += doubts_in(listening.recv(10_000))
+    assert told == wanted
+
+
+def test_the_agent_is_told_of_a_commit_in_doubt(world: World) -> None:
+    with agents_socket(world) as listening:
+        lose_a_commit(world)
+        doubts_told(listening, 1)
+
+
+def test_an_agent_that_was_away_is_told_when_it_is_back(world: World) -> None:
+    lose_a_commit(world)
+    lose_a_commit(world)
+    with agents_socket(world) as listening:
+        doubts_told(listening, 2)
+
+
+def test_a_full_queue_loses_no_count(world: World) -> None:
+    with agents_socket(world) as listening:
+        path = listening.getsockname()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other, suppress(BlockingIOError):
+            other.setblocking(False)
+            while True:
+                other.sendto(b"look", path)
+        lose_a_commit(world)
+        doubts_told(listening, 1)

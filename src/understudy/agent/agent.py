@@ -55,6 +55,7 @@ class Sight:
         nodes: by name, as last probed.
         lag_seconds: how far the standby is behind by its heartbeat; None where nobody knows.
         rule, reason: the sentence of this moment (`decide`'s own words).
+        in_doubt: commits of this host's clients of which nobody knows the outcome, since this agent began.
     """
 
     acting: bool
@@ -63,6 +64,7 @@ class Sight:
     lag_seconds: float | None
     rule: str
     reason: str
+    in_doubt: int = 0
 
 
 class ClusterAgent:
@@ -112,6 +114,7 @@ class ClusterAgent:
         self._failures = 0
         self._retry_at = 0.0
         self._said = ""
+        self._doubts = 0
         self._sentence = ("", "")
         self._up: dict[str, bool] = {}
         self._history: deque[tuple[int, Entry]] = deque(maxlen=_HISTORY_WAITING)
@@ -134,7 +137,11 @@ class ClusterAgent:
         changing = state.plan is not None and state.plan.kind in CHANGES
         return (None if changing else int(boot_now() * 1000)), state.epoch
 
-    def _rung(self) -> None:
+    def _rung(self, doubts: int) -> None:
+        """A client saw an error or a commit in doubt, or something was asked for."""
+        if doubts:
+            self._doubts += doubts
+            self._log.warning("commit_in_doubt", count=doubts)
         for prober in self._probers.values():
             prober.ring()
         self._news.set()
@@ -145,7 +152,15 @@ class ClusterAgent:
         state, nodes = self._state, self._nodes()
         rule, reason = self._sentence
         lag = self._watch.lag(state, nodes) if state is not None else None
-        return Sight(acting=self._acting, state=state, nodes=nodes, lag_seconds=lag, rule=rule, reason=reason)
+        return Sight(
+            acting=self._acting,
+            state=state,
+            nodes=nodes,
+            lag_seconds=lag,
+            rule=rule,
+            reason=reason,
+            in_doubt=self._doubts,
+        )
 
     # --- life ------------------------------------------------------------------------------------------------
 

@@ -4,24 +4,43 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import socket
 from collections.abc import Callable
 from pathlib import Path
 
+_LONGEST = 4096
+"""Bytes of a datagram that are read; those of clients have some hundred."""
+_MOST = 1_000_000
+"""Commits in doubt that one datagram may report."""
+
 
 class _Protocol(asyncio.DatagramProtocol):
-    def __init__(self, rung: Callable[[], None]) -> None:
+    def __init__(self, rung: Callable[[int], None]) -> None:
         self._rung = rung
 
     def datagram_received(self, data: bytes, addr: object) -> None:
-        """What is said does not matter: whoever rings gets a fresh look at every node."""
-        self._rung()
+        """Whoever rings gets a fresh look at every node, whatever is said."""
+        self._rung(doubts_in(data))
+
+
+def doubts_in(data: bytes) -> int:
+    """How many commits in doubt a client's datagram reports; 0 where it is about something else."""
+    if len(data) > _LONGEST:
+        return 0
+    try:
+        said = json.loads(data)
+    except (ValueError, RecursionError):
+        return 0
+    count = said.get("in_doubt") if isinstance(said, dict) else None
+    return count if type(count) is int and 0 < count <= _MOST else 0
 
 
 class Doorbell:
-    """Listens on a Unix datagram socket; every datagram calls ``rung`` in the event loop."""
+    """Listens on a Unix datagram socket; every datagram calls ``rung`` in the event loop, with the number of commits in
+    doubt that it reports."""
 
-    def __init__(self, path: Path, rung: Callable[[], None]) -> None:
+    def __init__(self, path: Path, rung: Callable[[int], None]) -> None:
         self.path, self._rung = path, rung
         self._transport: asyncio.DatagramTransport | None = None
 

@@ -284,6 +284,8 @@ class Guard:
             raise self._in_doubt(f"the connection was lost while a commit was under way: {error}") from error
 
     def _in_doubt(self, what: str) -> CommitInDoubt:
+        if self._host is not None:
+            self._host.doubt()
         return CommitInDoubt(
             f"{what}. Whether the transaction on node {self.node!r} (epoch {self.epoch}) will remain is unknown. "
             "Look on the present primary for what it would have left before doing it again, "

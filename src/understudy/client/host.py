@@ -60,6 +60,7 @@ class Host:
         self._last: Lease | None = None
         self._usable = False
         self._unusable_since = boot_now()
+        self._doubts = 0  # commits in doubt of which the agent has not been told
         self._thread: threading.Thread | None = None
         self._renewal = Renewal(self.cluster, self.directory, self.file)
         self.version = 0
@@ -184,10 +185,30 @@ class Host:
 
     def report(self, node: str, epoch: int, error: str) -> None:
         """Tell the agent at once of a connection error (it answers with a burst of probes). Best effort."""
-        message = json.dumps({"node": node, "epoch": epoch, "error": error[:500]}).encode()
-        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as there:
-            there.setblocking(False)
-            there.sendto(message, str(self.directory / f"{self.cluster.name}.sock"))
+        self._tell_agent({"node": node, "epoch": epoch, "error": error[:500]})
+
+    def doubt(self) -> None:
+        """Tell the agent, which counts them, that a commit is in doubt: now, or as soon as it can be told."""
+        with self._lock:
+            self._doubts += 1
+        self._tell_doubts()
+
+    def _tell_doubts(self) -> None:
+        with self._lock:
+            count, self._doubts = self._doubts, 0
+        if count and not self._tell_agent({"in_doubt": count}):
+            with self._lock:
+                self._doubts += count
+
+    def _tell_agent(self, what: dict[str, object]) -> bool:
+        """Send one datagram, without waiting. False where nobody listens or its queue is full."""
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as there:
+                there.setblocking(False)
+                there.sendto(json.dumps(what).encode(), str(self.directory / f"{self.cluster.name}.sock"))
+        except OSError:
+            return False
+        return True
 
     # --- the watcher's thread ---------------------------------------------------------------------------
 
@@ -198,6 +219,8 @@ class Host:
             if looks % _REFRESH_EVERY == 0:
                 with suppress(Exception):
                     self.file.refresh()
+                if self._doubts:
+                    self._tell_doubts()
             lease = self.file.read()
             if lease is not self._seen:
                 self._look(lease)

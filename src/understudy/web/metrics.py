@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from fastapi import APIRouter, Depends
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 from starlette.responses import Response
@@ -36,7 +36,7 @@ def router(watcher: Watcher, guard: Guard) -> APIRouter:
     routes = APIRouter(tags=["metrics"])
     reading = Depends(guard.reading)
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(Gauges(watcher))
+    registry.register(Present(watcher))
     watcher.listeners.append(Counts(watcher, registry).take)
 
     @routes.get("/metrics", response_class=Response)
@@ -86,8 +86,8 @@ class Counts:
                 self._durations.labels(event.cluster, cause).observe(change.seconds)
 
 
-class Gauges(Collector):
-    """What is true at the moment of the scrape."""
+class Present(Collector):
+    """What the agents know at the moment of the scrape."""
 
     def __init__(self, watcher: Watcher) -> None:
         self._watcher = watcher
@@ -97,6 +97,11 @@ class Gauges(Collector):
         every = self._watcher.all
         yield from self._of_clusters(every)
         yield from self._of_nodes(every)
+        text = "Commits of this host's clients of which nobody knows the outcome (CommitInDoubt)."
+        doubts = CounterMetricFamily("understudy_commit_in_doubt", text, labels=["cluster"])
+        for seen in every:
+            doubts.add_metric([seen.cluster.name], float(seen.sight.in_doubt))
+        yield doubts
 
     def _of_clusters(self, every: list[Seen]) -> Iterator[Metric]:
         for name, text, value in _CLUSTER_GAUGES:

@@ -1,0 +1,124 @@
+# ruff: noqa: F811 - fixtures are imported by name
+"""The metrics of a real agent on a real pair: what clients report, a failover, and that no rule waits for nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import text
+from tests.integration.test_web import HEAD, served  # noqa: F401
+
+import understudy
+from understudy.client import AsyncPool, Pool
+from understudy.client.single import connect
+from understudy.demo.lab import Lab
+from understudy.integrations.sqlalchemy import create_engine
+
+ROOT = Path(__file__).parents[2]
+ENDS = "SELECT pg_terminate_backend(pg_backend_pid())"  # in autocommit: a commit that never answers
+AUTOCOMMIT = {"autocommit": True}
+Samples = dict[str, dict[tuple[tuple[str, str], ...], float]]
+
+
+@pytest.fixture
+def scrape(served: tuple[Lab, str]) -> Iterator[Callable[[], Samples]]:
+    """Ask for `/metrics` as Prometheus does: by name, then by labels."""
+    with httpx.Client(base_url=served[1], headers=HEAD, timeout=30) as client:
+
+        def ask() -> Samples:
+            found: Samples = {}
+            for family in text_string_to_metric_families(client.get("/metrics").text):
+                for sample in family.samples:
+                    found.setdefault(sample.name, {})[tuple(sorted(sample.labels.items()))] = sample.value
+            return found
+
+        yield ask
+
+
+def by_pool(lab: Lab) -> None:
+    with Pool(lab.cluster, lab.directory, kwargs=AUTOCOMMIT) as pool, pool.connection() as conn:
+        conn.execute(ENDS)
+
+
+def by_async_pool(lab: Lab) -> None:
+    async def lose() -> None:
+        async with (
+            AsyncPool(lab.cluster, lab.directory, kwargs=AUTOCOMMIT) as pool,
+            pool.connection() as conn,
+        ):
+            await conn.execute(ENDS)
+
+    asyncio.run(lose())
+
+
+def by_connection(lab: Lab) -> None:
+    """Django's way, and that of everybody who keeps a connection."""
+    with connect(lab.cluster, lab.directory, autocommit=True) as conn:
+        conn.execute(ENDS)
+
+
+def by_sqlalchemy(lab: Lab) -> None:
+    engine = create_engine(lab.cluster.name, config=lab.config_file, isolation_level="AUTOCOMMIT")
+    try:
+        with engine.connect() as conn:
+            conn.execute(text(ENDS))
+    finally:
+        engine.dispose()
+
+
+@pytest.mark.parametrize("lose", [by_pool, by_async_pool, by_connection, by_sqlalchemy])
+def test_a_commit_in_doubt_is_counted_whoever_commits(
+    served: tuple[Lab, str], scrape: Callable[[], Samples], lose: Callable[[Lab], None]
+) -> None:
+    def count() -> float:
+        return scrape()["understudy_commit_in_doubt_total"][("cluster", "demo"),]
+
+    before = count()
+    with pytest.raises(understudy.CommitInDoubt):
+        lose(served[0])
+    served[0].await_true(lambda: count() > before, 20, "a count")
+    assert count() == before + 1
+
+
+def test_a_failover_is_timed(served: tuple[Lab, str], scrape: Callable[[], Samples]) -> None:
+    lab = served[0]
+    labels = (("cause", "primary_down"), ("cluster", "demo"))
+    name = "understudy_failover_duration_seconds"
+    assert scrape()[f"{name}_count"][labels] == 0
+    lab.servers["a"].kill()
+    lab.await_true(lambda: scrape()[f"{name}_count"][labels] == 1, 30, "a failover that was timed")
+    found = scrape()
+    assert 0 < found[f"{name}_sum"][labels] < 30
+    assert found["understudy_primary_changes_total"][labels] == 1
+    assert found["understudy_cluster_epoch"][("cluster", "demo"),] == lab.state.epoch
+    assert found["understudy_node_primary"][("cluster", "demo"), ("node", "b")] == 1
+    down = (("cluster", "demo"), ("node", "a"))
+    lab.await_true(lambda: scrape()["understudy_node_up"][down] == 0, 20, "a node that is down")
+    lab.servers["a"].start()
+    lab.await_settled()
+
+
+def test_every_rule_and_panel_asks_for_what_a_real_agent_tells(
+    served: tuple[Lab, str], scrape: Callable[[], Samples]
+) -> None:
+    served[0].await_settled()
+    rules = yaml.safe_load((ROOT / "deploy/prometheus/understudy.rules.yml").read_text())
+    board = json.loads((ROOT / "deploy/grafana/understudy.json").read_text())
+    asked = [rule["expr"] for group in rules["groups"] for rule in group["rules"]]
+    asked += [target["expr"] for panel in board["panels"] for target in panel["targets"]]
+    documented = re.findall(r"^\| `(understudy_\w+)`", (ROOT / "docs/reference/metrics.md").read_text(), re.M)
+    names = {name for expression in asked for name in re.findall(r"understudy_\w+", expression)}
+
+    def untold() -> set[str]:
+        found = scrape()
+        return {n for n in names | set(documented) if not (found.get(n) or found.get(f"{n}_count"))}
+
+    served[0].await_true(lambda: not untold(), 20, "a sample of every metric")
