@@ -208,8 +208,16 @@ MUTANTS = (
         6,
         "the primary waits for ever for a lost standby",
         "decide/decide.py",
-        "    if primary.sync_names and view.sync_lost_since is not None and lost_for >= policy.sync_timeout:\n",
-        "    if primary.sync_names and lost_for < 0:\n",
+        "    if view.sync_lost_since is not None and lost_for >= policy.sync_timeout:\n",
+        "    if lost_for < 0:\n",
+        (DECIDE,),
+    ),
+    Mutant(
+        6,
+        "a network that swallows everything holds the writes of zero",
+        "decide/decide.py",
+        "    if _far_behind(view, policy):\n        # A network",
+        "    if view.lag_seconds is None:\n        # A network",
         (DECIDE,),
     ),
     Mutant(
