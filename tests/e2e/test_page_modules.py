@@ -62,6 +62,8 @@ def node(name: str, role: str, **changes: object) -> dict[str, object]:
 def cluster(a: dict[str, object] | None = None, b: dict[str, object] | None = None, **changes: object) -> Any:
     state = {"name": "c", "rpo": "bounded", "epoch": 3, "primary": "a", "paused": False, "in_sync": False}
     seen = {"acting": True, "lag_seconds": 0.2, "plan": None, "answer": "", "rule": "steady", "reason": ""}
+    mode = changes.get("rpo", "bounded")
+    seen["promise"] = {"mode": mode, "max_lag_seconds": 10 if mode == "bounded" else None}
     return {**state, **seen, "nodes": [a or node("a", "primary"), b or node("b", "standby")], **changes}
 
 
@@ -77,6 +79,9 @@ HEADLINES = [
     (cluster(rpo="zero"), "warn", "a is primary, b is not in sync"),
     (cluster(rpo="zero", in_sync=True), "ok", "a is primary, b stands by"),
     (cluster(lag_seconds=None), "warn", "a is primary, the lag of b is unknown"),
+    (cluster(lag_seconds=10), "ok", "a is primary, b stands by"),
+    (cluster(lag_seconds=10.5), "warn", "a is primary, b is 10.5 s behind: a failover would be refused"),
+    (cluster(rpo="zero", in_sync=True, lag_seconds=60), "ok", "a is primary, b stands by"),
     (cluster(paused=True), "warn", "a is primary, automatic changes are paused"),
     (cluster(acting=False), "warn", "This agent looks on; another one acts"),
     (cluster(primary=None, nodes=[]), "warn", "Not set up yet"),
@@ -86,6 +91,29 @@ HEADLINES = [
 @pytest.mark.parametrize(("seen", "level", "text"), HEADLINES, ids=lambda value: str(value)[:30])
 def test_the_headline_is_never_better_than_the_state(page: Page, seen: Any, level: str, text: str) -> None:
     assert call(page, "words", "verdict", seen) == {"level": level, "text": text}
+
+
+PROMISES = [
+    ({"mode": "zero", "max_lag_seconds": None}, "zero: no acknowledged commit is lost"),
+    (
+        {"mode": "bounded", "max_lag_seconds": 10},
+        "bounded: a failover leaves at most 10 s behind, which is rescued",
+    ),
+]
+
+
+@pytest.mark.parametrize(("promise", "text"), PROMISES)
+def test_the_promise_in_words(page: Page, promise: Any, text: str) -> None:
+    assert call(page, "words", "promised", cluster(promise=promise)) == text
+
+
+def test_below_the_headline_stands_why(page: Page) -> None:
+    plan = {**PLAN, "reason": "asked for by ada"}
+    assert call(page, "words", "why", cluster(reason="all is well")) == "all is well"
+    assert (
+        call(page, "words", "why", cluster(plan=plan, reason="step hold")) == "asked for by ada – step hold"
+    )
+    assert call(page, "words", "why", cluster(plan=plan, reason="asked for by ada")) == "asked for by ada"
 
 
 def test_the_arrow_points_from_the_primary(page: Page) -> None:

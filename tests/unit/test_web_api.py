@@ -12,7 +12,7 @@ import pytest
 from tests.unit.web_world import GUARDED, OPERATOR, PASSWORD, READER, bearer, cluster, probe, state, world
 
 from understudy.lease import boot_now
-from understudy.model import NodeView, Plan, PlanKind
+from understudy.model import NodeView, Plan, PlanKind, Policy, Rpo
 from understudy.web.auth import Attempts
 from understudy.web.health import disabled
 from understudy.web.watcher import Watcher
@@ -40,7 +40,14 @@ async def test_a_question_without_a_node_is_never_answered_for_both(tmp_path: Pa
 
 
 PLAN = Plan(
-    kind=PlanKind.SWITCHOVER, epoch=4, source="home", target="cloud", number=9, slot="s", rule="r", reason="x"
+    kind=PlanKind.SWITCHOVER,
+    epoch=4,
+    source="home",
+    target="cloud",
+    number=9,
+    slot="s",
+    rule="r",
+    reason="ada asked for it",
 )
 NOT_PRIMARY = {
     "it misses probes": (state(), NodeView(name="home", misses=1, error="x", probe=probe("primary"))),
@@ -308,12 +315,20 @@ async def test_one_cluster_as_the_page_expects_it(tmp_path: Path) -> None:
             "target": "cloud",
             "done": [],
             "step": "prepare_reverse",
+            "reason": PLAN.reason,
         }
+        assert found["promise"] == {"mode": "bounded", "max_lag_seconds": Policy().max_lag_seconds}
         assert (found["lag_seconds"], found["lag_bytes"], found["primary"]) == (0.5, 100, "home")
         assert [n["role"] for n in found["nodes"]] == ["primary", "standby"]
         gates = (await w.client.get("/api/v1/clusters/main/explain")).json()["gates"]
         assert set(gates) == {"switchover", "failover", "automatic failover", "automatic failback"}
         assert await w.code("/api/v1/clusters/nobody") == 404
+
+
+async def test_zero_promises_without_a_bound(tmp_path: Path) -> None:
+    async with world(tmp_path, rpo=Rpo.ZERO) as w:
+        found = (await w.client.get("/api/v1/clusters/main")).json()
+        assert found["promise"] == {"mode": "zero", "max_lag_seconds": None}
 
 
 async def test_the_schema_names_every_path(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from understudy.decide import next_step
 from understudy.decide.closed import closed_gates
 from understudy.engines.postgresql.rescue_files import Rescue, list_rescues
 from understudy.errors import UnderstudyError
-from understudy.model import Cluster
+from understudy.model import Cluster, Policy, Rpo
 from understudy.plain import plain
 from understudy.web.auth import Guard, Role
 from understudy.web.watcher import Seen, Watcher
@@ -81,7 +81,7 @@ def router(watcher: Watcher, guard: Guard) -> APIRouter:
     @routes.get("/stream", response_class=EventSourceResponse)
     async def stream(request: Request, role: Role = reading) -> EventSourceResponse:
         """Server-sent events: ``clusters`` at least once a second, ``event`` for each new line of history."""
-        if hub.full:
+        if hub.full:  # those that come at the same moment: see `Hub.listen`
             raise HTTPException(503, "too many listeners", {"Retry-After": "5"})
         last = request.headers.get("last-event-id", "")
         return EventSourceResponse(
@@ -113,6 +113,7 @@ def describe(seen: Seen) -> dict[str, Any]:
         "name": cluster.name,
         "engine": cluster.engine,
         "rpo": str(cluster.policy.rpo),
+        "promise": _promise(cluster.policy),
         "epoch": state.epoch if state is not None else 0,
         "primary": state.primary if state is not None else None,
         "paused": state is not None and state.paused,
@@ -128,14 +129,25 @@ def describe(seen: Seen) -> dict[str, Any]:
     }
 
 
+def _promise(policy: Policy) -> dict[str, Any]:
+    """What the loss of the primary may cost. In ``zero`` nothing, so no failover is bound to a lag."""
+    bounded = policy.rpo is Rpo.BOUNDED
+    return {"mode": str(policy.rpo), "max_lag_seconds": policy.max_lag_seconds if bounded else None}
+
+
 def _plan(seen: Seen) -> dict[str, Any] | None:
     state = seen.state
     if state is None or state.plan is None:
         return None
     step = next_step(state, seen.cluster.policy.rpo)
     plan = state.plan
-    done = [str(one) for one in plan.done]
-    return {"kind": str(plan.kind), "target": plan.target, "done": done, "step": str(step) if step else None}
+    return {
+        "kind": str(plan.kind),
+        "target": plan.target,
+        "done": [str(one) for one in plan.done],
+        "step": str(step) if step else None,
+        "reason": plan.reason,
+    }
 
 
 def _node(seen: Seen, name: str) -> dict[str, Any]:
@@ -234,6 +246,8 @@ class Hub:
 
     async def listen(self, role: Role, last: int | None) -> AsyncIterator[ServerSentEvent]:
         """Until the listener leaves, or falls too far behind. ``last``: the id it had before it was cut off."""
+        if self.full:  # many asked before the first of them was counted; an empty stream is asked for again
+            return
         waiting: asyncio.Queue[Event] = asyncio.Queue(QUEUE)
         overflowed = asyncio.Event()
 

@@ -8,9 +8,8 @@ import { Progress } from "./progress.js";
 import { Rescues } from "./rescues.js";
 import { Timeline } from "./timeline.js";
 import { Topology } from "./topology.js";
-import { verdict } from "./words.js";
+import { promised, verdict, why } from "./words.js";
 
-const PROMISES = { zero: "no acknowledged commit is lost", bounded: "what was not copied yet is rescued" };
 const HISTORY = 200; // events asked for at the beginning
 
 export function nodeNames(cluster) {
@@ -59,8 +58,8 @@ export class ClusterView {
     setAttribute(this.verdict, "data-level", level);
     setIcon(this.lamp, level);
     setText(this.headline, text);
-    setText(this.reason, cluster.reason);
-    const facts = [`cluster ${cluster.name}`, `epoch ${cluster.epoch}`, `rpo ${cluster.rpo}: ${PROMISES[cluster.rpo] ?? ""}`, cluster.rule ? `rule ${cluster.rule}` : "", cluster.paused ? "paused" : ""].filter(Boolean);
+    setText(this.reason, why(cluster));
+    const facts = [`cluster ${cluster.name}`, `epoch ${cluster.epoch}`, `rpo ${promised(cluster)}`, cluster.rule ? `rule ${cluster.rule}` : "", cluster.paused ? "paused" : ""].filter(Boolean);
     if (this.facts.childElementCount !== facts.length) this.facts.replaceChildren(...facts.map(() => h("li")));
     facts.forEach((fact, index) => setText(this.facts.children[index], fact));
     this.topology.show(cluster);

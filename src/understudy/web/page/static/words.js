@@ -121,8 +121,22 @@ export function verdict(cluster) {
     return { level: "warn", text: `${primary.name} is primary, ${standby.name} is not in sync` };
   if (cluster.rpo !== "zero" && cluster.lag_seconds === null)
     return { level: "warn", text: `${primary.name} is primary, the lag of ${standby.name} is unknown` };
+  const limit = cluster.promise?.max_lag_seconds ?? Infinity;
+  if (cluster.lag_seconds > limit)
+    return { level: "warn", text: `${primary.name} is primary, ${standby.name} is ${duration(cluster.lag_seconds)} behind: a failover would be refused` };
   if (cluster.paused) return { level: "warn", text: `${primary.name} is primary, automatic changes are paused` };
   return { level: "ok", text: `${primary.name} is primary, ${standby.name} stands by` };
+}
+
+// Why it is so: what began the plan under way, and the agent's own sentence of this moment.
+export function why(cluster) {
+  return [...new Set([cluster.plan?.reason, cluster.reason])].filter(Boolean).join(" – ");
+}
+
+// What the loss of the primary may cost.
+export function promised({ promise }) {
+  if (promise.mode === "zero") return "zero: no acknowledged commit is lost";
+  return `${promise.mode}: a failover leaves at most ${promise.max_lag_seconds} s behind, which is rescued`;
 }
 
 const ROLES = { primary: "Primary", standby: "Standby", detached: "Detached" };
