@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import httpx
 import pytest
@@ -40,26 +41,38 @@ def _ready(address: str) -> bool:
         return False
 
 
-def _connections(lab: Lab, node: str) -> set[int]:
-    """The sessions of the agent's role: none may come for a probe of ours."""
+@contextmanager
+def _sessions(lab: Lab, node: str) -> Iterator[Callable[[], tuple[set[int], int]]]:
+    """The agent's sessions on a node, and how many sessions its database ever had (`pg_stat_database`)."""
+    asked = """
+        SELECT (SELECT array_agg(pid) FROM pg_stat_activity
+                WHERE usename = 'understudy' AND backend_type = 'client backend'),
+               (SELECT sessions FROM pg_stat_database WHERE datname = current_database())
+    """
     with lab.connect(node, "postgres") as connection:
-        asked = "SELECT pid FROM pg_stat_activity WHERE usename = 'understudy' AND backend_type = 'client backend'"
-        return {pid for (pid,) in connection.execute(asked)}
+
+        def now() -> tuple[set[int], int]:
+            ((pids, ever),) = connection.execute(asked)
+            return set(pids or ()), ever
+
+        yield now
 
 
 def test_a_storm_of_probes_opens_no_connection(served: tuple[Lab, str]) -> None:
     lab, address = served
     lab.await_true(lambda: httpx.get(f"{address}/nodes/a/primary").status_code == 200, 20, "a primary")
-    before = {node: _connections(lab, node) for node in ("a", "b")}
+    asked = ("/nodes/a/primary", "/nodes/a/health", "/health", "/api/health", "/api/v1/health/databases")
 
     def storm(_: int) -> set[int]:
         with httpx.Client(base_url=address) as client:
-            return {client.get("/nodes/a/primary").status_code for _ in range(250)}
+            return {client.get(asked[number % len(asked)]).status_code for number in range(250)}
 
-    with ThreadPoolExecutor(4) as pool:
-        codes = set().union(*pool.map(storm, range(4)))
-    assert codes == {200}
-    assert {node: _connections(lab, node) for node in ("a", "b")} == before
+    with _sessions(lab, "a") as on_a, _sessions(lab, "b") as on_b:
+        before = on_a(), on_b()
+        with ThreadPoolExecutor(4) as pool:
+            codes = set().union(*pool.map(storm, range(4)))
+        assert codes == {200}
+        assert (on_a(), on_b()) == before
     assert not [event for event in lab.events() if event.kind == "node_down"]
 
 

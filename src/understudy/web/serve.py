@@ -15,6 +15,7 @@ import uvicorn
 from understudy.agent.service import Running
 from understudy.config_api import Api
 from understudy.web.app import create_app
+from understudy.web.connection import BoundedProtocol
 
 _CONNECTIONS = 256
 """Connections and requests at the same time; one more gets 503."""
@@ -22,37 +23,31 @@ _STOP = 3
 """Seconds that open requests get when the agent ends; streams are cut off then."""
 _AGAIN = 1.0
 """Seconds until an address that is taken is tried again: a standby agent gets it when the acting one ends."""
+_NO_PASSWORD = "-"  # noqa: S105 (it is none)
+"""Without any, a key that asks for a password is asked for at the agent's terminal, and everything waits for it."""
 _log = structlog.get_logger()
 
 
 async def serve_api(running: Running, leave: asyncio.Event) -> None:
-    """Serve until ``leave`` is set. An address that cannot be had is said once and tried again."""
+    """Serve until ``leave`` is set. An address or a certificate that cannot be had is said once and tried again."""
     api = running.config.api
     if api is None:
         return
     said = ""
     while not leave.is_set():
         try:
-            listening = _listen(api)
+            with _listen(api) as listening:
+                config = await asyncio.to_thread(_config, running, api)
+                await _serve(uvicorn.Server(config), api, listening, leave)
         except OSError as error:
             if str(error) != said:
                 said = str(error)
-                _log.warning("api_cannot_listen", address=f"{api.host}:{api.port}", error=said)
-            await _pause(leave)
-            continue
-        with listening:
-            await _serve(running, api, listening, leave)
-        if not leave.is_set():
-            await _pause(leave)
+                _log.warning("api_not_served", address=f"{api.host}:{api.port}", error=said)
+        await _pause(leave)
 
 
-async def _serve(running: Running, api: Api, listening: socket.socket, leave: asyncio.Event) -> None:
+async def _serve(server: uvicorn.Server, api: Api, listening: socket.socket, leave: asyncio.Event) -> None:
     """One server, until it ends or is told to."""
-    try:
-        server = uvicorn.Server(_config(running, api))
-    except OSError as error:  # the certificate cannot be read
-        _log.error("api_not_served", error=str(error))
-        return
     # Outside the main thread uvicorn installs no signal handlers: signals are the agent's.
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="api", daemon=True)
     thread.start()
@@ -68,8 +63,10 @@ async def _serve(running: Running, api: Api, listening: socket.socket, leave: as
 
 
 def _config(running: Running, api: Api) -> uvicorn.Config:
+    """Raises OSError where certificate or key cannot be used."""
     config = uvicorn.Config(
         create_app(running),
+        http=BoundedProtocol,
         log_config=None,
         access_log=False,
         server_header=False,
@@ -78,9 +75,13 @@ def _config(running: Running, api: Api) -> uvicorn.Config:
         timeout_graceful_shutdown=_STOP,
         ssl_certfile=api.tls_cert,
         ssl_keyfile=api.tls_key,
+        ssl_keyfile_password=_NO_PASSWORD,
         ws="none",
     )
-    config.load()
+    try:
+        config.load()
+    except OSError as error:
+        raise OSError(f"{api.tls_cert} and {api.tls_key} cannot be used: {error}") from None
     return config
 
 

@@ -1,0 +1,266 @@
+"""The API on a real socket: TLS, and an end to every wait for a client that is slow, silent or one of too many."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime
+import ipaddress
+import socket
+import ssl
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import httpx
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from structlog.testing import capture_logs
+from tests.unit.web_world import OPERATOR, World, bearer, world
+
+from understudy.config_api import Api
+from understudy.embedded.postgresql import free_port
+from understudy.web import connection
+from understudy.web.clusters import LISTENERS
+from understudy.web.serve import serve_api
+
+SOON = 15.0  # seconds
+
+
+@contextlib.asynccontextmanager
+async def served(directory: Path, **options: object) -> AsyncIterator[tuple[World, Api, httpx.AsyncClient]]:
+    """The API served as the agent does, and a client that trusts its certificate."""
+    api = Api(host="127.0.0.1", port=free_port(), **options)  # type: ignore[arg-type]
+    leave = asyncio.Event()
+    async with world(directory, api) as w:
+        serving = asyncio.create_task(serve_api(w.running, leave))
+        trusted = ssl.create_default_context(cafile=api.tls_cert) if api.tls_cert else False
+        scheme = "https" if api.tls_cert else "http"
+        try:
+            async with httpx.AsyncClient(
+                base_url=f"{scheme}://127.0.0.1:{api.port}", verify=trusted
+            ) as client:
+                await listening(api.port)
+                yield w, api, client
+        finally:
+            leave.set()
+            await serving
+
+
+async def listening(port: int) -> None:
+    async with asyncio.timeout(SOON):
+        while True:
+            with contextlib.suppress(OSError):
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.close()
+                return
+            await asyncio.sleep(0.01)  # nobody tells when a socket listens
+
+
+def certificate(folder: Path, *, password: bytes = b"") -> dict[str, Path]:
+    """A certificate for 127.0.0.1 that vouches for itself, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "understudy test")])
+    now = datetime.datetime.now(datetime.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False
+        )
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    guarded = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
+    pem = serialization.Encoding.PEM
+    (folder / "c.pem").write_bytes(made.public_bytes(pem))
+    (folder / "k.pem").write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, guarded))
+    return {"tls_cert": folder / "c.pem", "tls_key": folder / "k.pem"}
+
+
+# --- TLS ------------------------------------------------------------------------------------------------------
+
+
+async def test_tls_and_nothing_else_on_that_port(tmp_path: Path) -> None:
+    async with served(tmp_path / "w", operator_token=OPERATOR, **certificate(tmp_path)) as (_, api, client):
+        assert (await client.get("/nodes/home/primary")).status_code == 200
+        assert (await client.get("/api/v1/clusters")).status_code == 401
+        assert (await client.get("/api/v1/clusters", headers=bearer(OPERATOR))).status_code == 200
+        async with httpx.AsyncClient() as plain:
+            with pytest.raises(httpx.TransportError):
+                await plain.get(f"http://127.0.0.1:{api.port}/liveness")
+            with pytest.raises(httpx.ConnectError):  # who does not trust the certificate is told so
+                await plain.get(f"https://127.0.0.1:{api.port}/liveness")
+        assert (await client.get("/liveness")).status_code == 200
+
+
+@pytest.mark.parametrize("wrong", ["absent", "not a key", "needs a password", "another's"])
+async def test_a_certificate_that_cannot_be_used_is_said_once(
+    tmp_path: Path, wrong: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A key with a password must not be asked for at the terminal: the agents would wait for the answer."""
+    monkeypatch.setattr("understudy.web.serve._AGAIN", 0.01)
+    files = certificate(tmp_path, password=b"hunter2" if wrong == "needs a password" else b"")
+    if wrong == "absent":
+        files["tls_key"].unlink()
+    elif wrong == "not a key":
+        files["tls_key"].write_text("nothing")
+    elif wrong == "another's":
+        (tmp_path / "other").mkdir()
+        files["tls_key"] = certificate(tmp_path / "other")["tls_key"]
+    api = Api(host="127.0.0.1", port=free_port(), **files)
+    leave = asyncio.Event()
+    async with world(tmp_path / "w", api) as w:
+        with capture_logs() as logs:
+            serving = asyncio.create_task(serve_api(w.running, leave))
+            async with asyncio.timeout(SOON):
+                while not logs:
+                    await asyncio.sleep(0.01)
+            await asyncio.sleep(0.1)  # ten more tries
+            leave.set()
+            await serving
+    (line,) = logs
+    assert (line["event"], str(files["tls_key"]) in line["error"]) == ("api_not_served", True)
+
+
+# --- clients that make us wait ----------------------------------------------------------------------------------
+
+
+async def ended(reader: asyncio.StreamReader) -> bytes:
+    """All until the other side ends the connection."""
+    async with asyncio.timeout(SOON):
+        with contextlib.suppress(ConnectionError):
+            return await reader.read(-1)
+    return b""
+
+
+HEAD = b"POST /api/v1/clusters/main/pause HTTP/1.1\r\nHost: localhost\r\n"
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [
+        b"",
+        b"GET /liveness HTTP/1.1\r\nX",
+        HEAD + b"Content-Length: 100\r\n\r\n{",
+        HEAD + b"Content-Length: 99999999\r\n\r\n{",
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n",
+        b"GET /liveness HTTP/1.1\r\nHost: localhost\r\n\r\nGET /live",
+    ],
+    ids=["silent", "header", "body", "long body", "chunks", "second request"],
+)
+async def test_who_does_not_finish_a_request_is_cut_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begun: bytes
+) -> None:
+    monkeypatch.setattr(connection, "PATIENCE", 0.3)
+    async with served(tmp_path) as (_, api, client):
+        reader, writer = await asyncio.open_connection("127.0.0.1", api.port)
+        writer.write(begun)
+
+        async def drip() -> None:
+            while True:  # a byte now and then is a sign of life to uvicorn
+                await asyncio.sleep(0.05)
+                writer.write(b"0" if begun else b"")
+
+        dripping = asyncio.create_task(drip())
+        try:
+            await ended(reader)
+        finally:
+            dripping.cancel()
+            writer.close()
+        assert (await client.get("/liveness")).status_code == 200
+
+
+async def test_who_takes_no_answer_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "PATIENCE", 0.3)
+    lost = threading.Event()
+    ending = connection.BoundedProtocol.connection_lost
+
+    def told(self: connection.BoundedProtocol, error: Exception | None) -> None:
+        ending(self, error)
+        lost.set()
+
+    async with served(tmp_path) as (_, api, client):
+        with socket.create_connection(("127.0.0.1", api.port)) as deaf:
+            monkeypatch.setattr(connection.BoundedProtocol, "connection_lost", told)
+            deaf.sendall(b"GET /api/v1/openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 1000)
+            assert await asyncio.to_thread(lost.wait, SOON)  # the kernel tells only who reads
+        assert (await client.get("/liveness")).status_code == 200
+
+
+async def test_a_connection_in_use_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit is for one request; a balancer that asks on one connection for days is welcome."""
+    monkeypatch.setattr(connection, "PATIENCE", 0.3)
+    async with served(tmp_path) as (_, api, _client):
+        reader, writer = await asyncio.open_connection("127.0.0.1", api.port)
+        for _ in range(8):
+            await asyncio.sleep(0.1)
+            writer.write(b"HEAD /liveness HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            async with asyncio.timeout(SOON):
+                assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+        writer.close()
+
+
+async def test_one_connection_too_many_is_closed_unheard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "MAX_OPEN", 5)
+    async with served(tmp_path) as (_, api, _client):
+        kept = [await asyncio.open_connection("127.0.0.1", api.port) for _ in range(5)]
+        reader, writer = await asyncio.open_connection("127.0.0.1", api.port)
+        assert await ended(reader) == b""
+        for _, one in [*kept, (reader, writer)]:
+            one.close()
+
+
+Listen = Callable[[], Awaitable[tuple[int, str, str]]]
+
+
+@contextlib.asynccontextmanager
+async def listeners(base_url: httpx.URL) -> AsyncIterator[Listen]:
+    """Each call begins one more stream, and says how it was answered; all go on until the end."""
+    kept: list[object] = []
+    limits = httpx.Limits(max_connections=100)
+    async with (
+        httpx.AsyncClient(base_url=base_url, limits=limits, timeout=SOON) as many,
+        contextlib.AsyncExitStack() as stack,
+    ):
+
+        async def listen() -> tuple[int, str, str]:
+            answer = await stack.enter_async_context(many.stream("GET", "/api/v1/stream"))
+            lines = answer.aiter_lines()
+            kept.append(lines)  # its end would be the stream's
+            return answer.status_code, await anext(lines, ""), answer.headers.get("retry-after", "")
+
+        yield listen
+
+
+HEARD = (200, "event: clusters", "")
+
+
+async def test_a_listener_too_many_is_sent_away(tmp_path: Path) -> None:
+    async with served(tmp_path) as (_, _api, client):
+        async with listeners(client.base_url) as listen:
+            for _ in range(LISTENERS):
+                assert await listen() == HEARD
+            status, first, again = await listen()
+            assert (status, "too many listeners" in first, again) == (503, True, "5")
+            assert (await client.get("/nodes/home/primary")).status_code == 200
+        async with listeners(client.base_url) as listen, asyncio.timeout(SOON):
+            while await listen() != HEARD:  # until the server has seen them go
+                await asyncio.sleep(0.01)
+
+
+async def test_listeners_that_come_at_once_are_not_too_many(tmp_path: Path) -> None:
+    """Each was let in before the first of them was counted."""
+    async with served(tmp_path) as (_, _api, client), listeners(client.base_url) as listen:
+        heard = await asyncio.gather(*(listen() for _ in range(LISTENERS + 20)))
+    assert heard.count(HEARD) == LISTENERS
