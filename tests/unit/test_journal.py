@@ -1,0 +1,116 @@
+"""Journals of drills: read back as written, chained, and in a shape that others read."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from understudy.readiness import journal
+from understudy.readiness.journal import (
+    Activity,
+    Check,
+    Journal,
+    JournalError,
+    Loss,
+    Outcome,
+    Radius,
+    Recovery,
+)
+
+
+def drill(number: int = 1, outcome: Outcome = Outcome.PASS) -> Journal:
+    good = Check(what="writes are acknowledged", outcome=Outcome.PASS, evidence="412 in 2 s", seconds=2.0)
+    return Journal(
+        id=f"2026112{number}T074500Z-failover-crash-00000{number}",
+        scenario="failover-crash",
+        cluster="main",
+        hypothesis="writes go on within 3 s and none is lost",
+        abort_rule="no write for 60 s",
+        radius=Radius.SANDBOX,
+        operator="schedule",
+        must_fail=False,
+        started=f"2026-11-2{number}T07:45:00+00:00",
+        finished=f"2026-11-2{number}T07:45:40+00:00",
+        seconds=40.0,
+        versions={"understudy": "0.1", "postgresql": "16.14", "platform": "Linux", "host": "oak"},
+        config="ab" * 32,
+        before=(good,),
+        timeline=(Activity(name="kill -9", offset=3.0, seconds=0.0, outcome=Outcome.PASS, output="pid 42"),),
+        after=(good,),
+        evidence=(),
+        skipped=("page: no browser here",),
+        cleanup=(good,),
+        recovery=Recovery(detect=0.05, decide=0.01, act=0.06, verify=1.0, writes=0.12),
+        loss=Loss(acknowledged=400, lost=0, rescued=0, seconds=0.0),
+        rto=3600.0,
+        rpo=300.0,
+        backup="",
+        backup_sha256="",
+        outcome=outcome,
+        summary="nothing lost, 0.12 s without a write",
+    )
+
+
+def test_a_journal_is_read_as_it_was_written(tmp_path: Path) -> None:
+    file = journal.write(tmp_path / "drills", drill())
+    assert journal.read(file) == drill()
+    assert journal.all_of(tmp_path / "drills") == ([drill()], [])
+
+
+def test_a_folder_that_is_not_there_holds_none(tmp_path: Path) -> None:
+    assert journal.all_of(tmp_path / "none") == ([], [])
+
+
+def test_the_outer_shape_is_the_chaos_toolkits(tmp_path: Path) -> None:
+    outer = json.loads(journal.write(tmp_path, drill()).read_text())
+    assert outer["status"] == "completed"
+    assert outer["deviated"] is False
+    assert outer["start"] == "2026-11-21T07:45:00"
+    assert outer["steady_states"]["before"]["steady_state_met"] is True
+    assert outer["run"][0]["activity"]["name"] == "kill -9"
+    assert {"experiment", "platform", "node", "end", "duration", "rollbacks"} <= set(outer)
+
+
+@pytest.mark.parametrize(("outcome", "status"), [(Outcome.FAIL, "failed"), (Outcome.INCONCLUSIVE, "aborted")])
+def test_the_status_is_the_outcome(tmp_path: Path, outcome: Outcome, status: str) -> None:
+    assert json.loads(journal.write(tmp_path, drill(outcome=outcome)).read_text())["status"] == status
+
+
+def test_a_changed_journal_is_noticed(tmp_path: Path) -> None:
+    file = journal.write(tmp_path, drill())
+    file.write_text(file.read_text().replace('"lost": 0', '"lost": 1'))
+    with pytest.raises(JournalError, match="changed after it was written"):
+        journal.read(file)
+
+
+def test_a_journal_that_was_replaced_together_with_its_hash_breaks_the_chain(tmp_path: Path) -> None:
+    first = journal.write(tmp_path, drill(1))
+    second = journal.write(tmp_path, drill(2))
+    third = journal.write(tmp_path, drill(3))
+    assert journal.all_of(tmp_path)[1] == []
+    second.unlink()
+    forged = journal.write(tmp_path / "elsewhere", replace(drill(2), summary="all was well"))
+    forged.rename(second)
+    journals, wrong = journal.all_of(tmp_path)
+    assert [found.id for found in journals] == [drill(n).id for n in (1, 2, 3)]
+    assert [sentence.partition(":")[0] for sentence in wrong] == [str(second), str(third)]
+    first.unlink()  # tidying away the oldest is no break
+    assert str(first) not in "".join(journal.all_of(tmp_path)[1])
+
+
+def test_one_that_was_taken_out_is_noticed(tmp_path: Path) -> None:
+    for number in (1, 2, 3):
+        journal.write(tmp_path, drill(number))
+    (tmp_path / f"{drill(2).id}.json").unlink()
+    assert len(journal.all_of(tmp_path)[1]) == 1
+
+
+def test_a_damaged_journal_does_not_stop_the_next_drill(tmp_path: Path) -> None:
+    journal.write(tmp_path, drill(1)).write_text("not JSON")
+    journal.write(tmp_path, drill(2))
+    journals, wrong = journal.all_of(tmp_path)
+    assert [found.id for found in journals] == [drill(2).id]
+    assert len(wrong) == 1
