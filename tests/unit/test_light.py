@@ -1,0 +1,153 @@
+"""The traffic light: worst item wins, and what was not measured is never green."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.unit.test_journal import drill
+
+from understudy.backup.manifest import Kind, Level, Manifest, Verdict, Verification
+from understudy.readiness.journal import Loss, Outcome, Recovery
+from understudy.readiness.light import DAY, NAMES, Facts, Item, Light, Wanted, judge
+
+NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+WANTED = Wanted(backup_every=DAY, verify_every=7 * DAY, drill_every=31 * DAY, wal=60.0)
+
+
+def ago(seconds: float) -> str:
+    return (NOW - timedelta(seconds=seconds)).isoformat(timespec="seconds")
+
+
+def backup(age: float) -> Manifest:
+    return Manifest(
+        id="20261121T020000Z-logical-1f2e3d",
+        cluster="main",
+        engine="postgresql",
+        kind=Kind.LOGICAL,
+        form="custom",
+        scope=("all",),
+        node="a",
+        epoch=3,
+        started=ago(age + 60),
+        finished=ago(age),
+        database="farm",
+        encoding="UTF8",
+        locale="C",
+        server_version="16.14",
+        client_version="16.14",
+        system_identifier="7",
+        timeline=1,
+        start_lsn=0,
+        end_lsn=0,
+        extensions={},
+        tables=(),
+        sequences=(),
+        parts=(),
+        recipients=(),
+        tool="understudy 0.1",
+    )
+
+
+def verification(age: float, verdict: Verdict = Verdict.PASS, level: Level = Level.RESTORE) -> Verification:
+    return Verification(
+        backup="20261121T020000Z-logical-1f2e3d",
+        level=level,
+        verdict=verdict,
+        destination="disk",
+        at=ago(age),
+        seconds=20.0,
+        restore_seconds=12.0,
+        sha256={},
+        checks=(),
+        where="oak",
+    )
+
+
+GOOD = Facts(
+    backups=(backup(3600),),
+    verifications=(verification(7200),),
+    journals=(replace(drill(), started=ago(DAY + 40), finished=ago(DAY)),),
+    unstored=5.0,
+    in_sync=True,
+    lag=0.2,
+    key="",
+    storage={"disk": "", "s3": ""},
+)
+
+
+def item(facts: Facts, name: str, wanted: Wanted = WANTED) -> Item:
+    readiness = judge("main", facts, wanted, NOW.timestamp())
+    assert tuple(found.name for found in readiness.items) == NAMES
+    return next(found for found in readiness.items if found.name == name)
+
+
+def test_all_that_was_promised_was_measured_and_is_good() -> None:
+    assert judge("main", GOOD, WANTED, NOW.timestamp()).light is Light.GREEN
+
+
+def test_nothing_known_is_never_green() -> None:
+    readiness = judge("main", Facts(), WANTED, NOW.timestamp())
+    assert readiness.light is Light.RED
+    assert all(found.light is not Light.GREEN for found in readiness.items)
+
+
+def test_what_is_not_configured_is_off() -> None:
+    lights = {found.name: found.light for found in judge("main", Facts(), Wanted(), NOW.timestamp()).items}
+    assert lights.pop("standby") is Light.AMBER
+    assert set(lights.values()) == {Light.OFF}
+
+
+old = replace(GOOD.journals[0], finished=ago(60 * DAY))
+lossy = replace(GOOD.journals[0], loss=Loss(acknowledged=9, lost=1, rescued=0, seconds=301.0))
+slow = replace(GOOD.journals[0], recovery=Recovery(detect=0, decide=0, act=3000, verify=700, writes=3000))
+failed = replace(GOOD.journals[0], outcome=Outcome.FAIL)
+aborted = replace(GOOD.journals[0], outcome=Outcome.INCONCLUSIVE)
+broken_on_purpose = replace(failed, must_fail=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "name", "light"),
+    [
+        ({"backups": ()}, "backup", Light.RED),
+        ({"backups": (backup(1.5 * DAY),)}, "backup", Light.AMBER),
+        ({"backups": (backup(2.5 * DAY), backup(2.1 * DAY))}, "backup", Light.RED),
+        ({"backups": (backup(2.5 * DAY), backup(10))}, "backup", Light.GREEN),
+        ({"verifications": ()}, "verification", Light.RED),
+        ({"verifications": (verification(60, level=Level.BYTES),)}, "verification", Light.RED),
+        ({"verifications": (verification(60, Verdict.INCONCLUSIVE),)}, "verification", Light.RED),
+        ({"verifications": (verification(60, Verdict.FAIL), verification(90))}, "verification", Light.RED),
+        ({"verifications": (verification(8 * DAY),)}, "verification", Light.AMBER),
+        ({"unstored": None}, "wal", Light.AMBER),
+        ({"unstored": 90.0}, "wal", Light.AMBER),
+        ({"unstored": 600.0}, "wal", Light.RED),
+        ({"gap": "segment 5 is missing"}, "wal", Light.RED),
+        ({"in_sync": False}, "standby", Light.RED),
+        ({"in_sync": None}, "standby", Light.AMBER),
+        ({"journals": ()}, "recovery_time", Light.AMBER),
+        ({"journals": (old,)}, "recovery_time", Light.AMBER),
+        ({"journals": (slow,)}, "recovery_time", Light.RED),
+        ({"journals": (failed,)}, "recovery_time", Light.RED),
+        ({"journals": (aborted,)}, "recovery_time", Light.AMBER),
+        ({"journals": (lossy,)}, "data_loss", Light.RED),
+        ({"journals": (lossy,)}, "recovery_time", Light.GREEN),
+        ({"journals": (GOOD.journals[0], broken_on_purpose)}, "recovery_time", Light.GREEN),
+        ({"key": "no key opens it"}, "key", Light.RED),
+        ({"storage": {"disk": "", "s3": "503"}}, "storage", Light.AMBER),
+        ({"storage": {"disk": "full", "s3": "503"}}, "storage", Light.RED),
+    ],
+)
+def test_each_reason(change: dict[str, object], name: str, light: Light) -> None:
+    assert item(replace(GOOD, **change), name).light is light
+
+
+@given(st.lists(st.floats(0, 100 * DAY), max_size=5))
+def test_older_is_never_better(ages: list[float]) -> None:
+    order = list(Light)
+    lights = [
+        order.index(item(replace(GOOD, backups=(backup(age),)), "backup").light) for age in sorted(ages)
+    ]
+    assert lights == sorted(lights)
