@@ -35,7 +35,7 @@ bench: $(STAMP) ## measure: every bench/*.py, one after another
 	@set -e; for file in $(sort $(filter-out bench/_% bench/conftest.py,$(wildcard bench/*.py))); do \
 	  echo "== $$file"; $(BIN)/python $$file; done
 
-peers: $(STAMP) ## install PgBouncer, HAProxy and Chromium for the tests that use them (root and apt)
+peers: $(STAMP) ## install PgBouncer, HAProxy, Chromium, PostgreSQL with contrib for tests (root, apt, mvn)
 	$(BIN)/python tools/install_peers.py
 
 simulate: $(STAMP) ## random fault schedules against the promises (SEEDS=10000)

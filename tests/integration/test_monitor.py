@@ -252,7 +252,7 @@ async def test_connections_slots_and_disks(pair: Pair, looked: Callable[..., Loo
 async def test_finished_statements_come_from_pg_stat_statements(
     pair: Pair, looked: Callable[..., Looker]
 ) -> None:
-    """The wheel has no contrib modules: a view of the same columns stands in for the extension's, under its name."""
+    """Where there is no real one (`test_statements.py`): a view of the same columns, under the extension's name."""
     with pair.connect("a", "postgres") as admin:
         admin.execute("SET allow_system_table_mods = on")
         admin.execute("CREATE SCHEMA elsewhere; GRANT USAGE ON SCHEMA elsewhere TO understudy")
