@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from understudy import config_alerts, config_api, config_gates, config_secrets
+from understudy import config_alerts, config_api, config_backup, config_gates, config_secrets
 from understudy import config_environment as environment
 from understudy.config_dsn import Dsn, mask, parse_dsn
 from understudy.config_values import BY_NAME, Settings, make_policy, parse, reject_unknown, show
@@ -49,6 +49,7 @@ class Config:
         gates: what carries foreign clients, by cluster (see `config_gates`).
         alerting: what is watched and who is told (see `config_alerts`); None: neither table is there.
         api: where the agent answers HTTP (see `config_api`); None: nowhere.
+        backup: see `config_backup`; None: there are no backups.
     """
 
     clusters: tuple[Cluster, ...]
@@ -58,6 +59,7 @@ class Config:
     gates: Mapping[str, tuple[config_gates.GateConfig, ...]] = field(default_factory=dict)
     alerting: config_alerts.Alerting | None = None
     api: config_api.Api | None = None
+    backup: config_backup.Backup | None = None
 
     def cluster(self, name: str | None) -> Cluster:
         """The cluster of that name; None: the only one. Raises ConfigError with the names there are."""
@@ -110,6 +112,7 @@ def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> 
         gates: dict[str, tuple[config_gates.GateConfig, ...]] = {}
         alerting = config_alerts.read({}, env, "", ())
         api, more_api = config_api.read(None, env, "api")
+        backup = config_backup.read(None, env, "backup")
     else:
         source = str(file) if str(file).isprintable() else ascii(str(file))
         table = _read(file, source)
@@ -117,6 +120,7 @@ def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> 
         gates = _gates(table["clusters"], env, source)
         alerting = config_alerts.read(table, env, source, {n.name for c in clusters for n in c.nodes})
         api, more_api = config_api.read(table.get("api"), env, f"{source}: api")
+        backup = config_backup.read(table.get("backup"), env, f"{source}: backup")
         if exposed := config_secrets.warning(table, file, source):
             warnings.append(exposed)
         directory = _directory(
@@ -124,7 +128,8 @@ def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> 
         )
     warnings += more_api
     clusters = _prefer(clusters, env)
-    return Config(clusters, directory, source, tuple(dict.fromkeys([*more, *warnings])), gates, alerting, api)
+    told = tuple(dict.fromkeys([*more, *warnings]))
+    return Config(clusters, directory, source, told, gates, alerting, api, backup)
 
 
 # --- files --------------------------------------------------------------------------------------------------
@@ -228,7 +233,9 @@ def _from_table(
     table: dict[str, Any], env: Mapping[str, str], overrides: Settings, source: str
 ) -> tuple[tuple[Cluster, ...], list[str]]:
     """All clusters of a parsed file, with warnings."""
-    reject_unknown(table, ("directory", "clusters", *config_alerts.KEYS, *config_api.KEYS), source)
+    reject_unknown(
+        table, ("directory", "clusters", *config_alerts.KEYS, *config_api.KEYS, *config_backup.KEYS), source
+    )
     raw = _table(table.get("clusters", {}), f"{source}: clusters")
     if not 1 <= len(raw) <= MAX_CLUSTERS:
         hint = "write a table [clusters.main]; `understudy init` makes an example"

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from understudy import config_api
+from understudy import config_api, config_backup
 from understudy.config_dsn import Dsn, build_uri, is_host, parse_dsn
 from understudy.config_values import SETTINGS, Setting, Settings, parse, show
 from understudy.errors import ConfigError
@@ -29,6 +29,7 @@ OWN = (
     "UNDERSTUDY_CLUSTER",
     "UNDERSTUDY_ALERT_URLS",
     *config_api.VARIABLES.values(),
+    *config_backup.VARIABLES,
     *NODE_EXTRAS,
 )
 NOT_YET = ("REDIS_URL", "UPSTASH_REDIS_URL", "MONGODB_ATLAS_URL", "MONGODB_ATLAS_DATABASE", "MONGODB_URL")
