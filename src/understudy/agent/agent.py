@@ -162,6 +162,23 @@ class ClusterAgent:
             in_doubt=self._doubts,
         )
 
+    def inherit(self, before: ClusterAgent) -> None:
+        """Go on with what the agent before this one, of this process, has seen of the same servers. Call before `run`.
+
+        Without it a primary that dies while the configuration is read again is not failed over from in `bounded` mode:
+        nobody would know the lag (`docs/decisions/0005-unknown-lag-is-too-much.md`).
+        """
+        if before._cluster.nodes != self._cluster.nodes or not before._acting:
+            return  # another server's answers, or another agent knows better
+        now = boot_now()
+        for name, prober in self._probers.items():
+            prober.view = before._probers[name].view
+        self._watch = before._watch
+        self._changed_at = now  # rules that act on what is absent want to ask once more
+        if self._watch.heard:
+            # The primary has taken commits since its last heartbeat: the time until now counts as lag.
+            self._watch.wrote_heartbeat(int(now * 1000))
+
     # --- life ------------------------------------------------------------------------------------------------
 
     async def run(self, stop: asyncio.Event) -> None:

@@ -104,6 +104,11 @@ class Watch:
         self._differ_since: float | None = None
         self._drifted = False
 
+    @property
+    def heard(self) -> bool:
+        """The primary has taken a heartbeat since this watch began."""
+        return self._heartbeat_written > 0
+
     def wrote_heartbeat(self, number: int) -> None:
         """The primary has taken this heartbeat (number: boot time in milliseconds)."""
         self._heartbeat_written = max(self._heartbeat_written, number)

@@ -51,20 +51,24 @@ async def serve(load: Callable[[], Config], *, standby: bool = False, parts: Seq
         loop.add_signal_handler(sig, stop.set)
     loop.add_signal_handler(signal.SIGHUP, reload.set)
     config = load()
+    seen: Mapping[str, ClusterAgent] = {}
     while not stop.is_set():
         reload.clear()
         leave = asyncio.Event()
-        agents = asyncio.create_task(_run(config, leave, standby=standby, parts=parts))
+        agents = asyncio.create_task(_run(config, leave, standby=standby, parts=parts, before=seen))
         following = await _wait(agents, stop, reload, load)
         leave.set()
-        await agents
+        seen = await agents
         if following is None:
             return
         config = following
 
 
 async def _wait(
-    agents: asyncio.Task[None], stop: asyncio.Event, reload: asyncio.Event, load: Callable[[], Config]
+    agents: asyncio.Task[Mapping[str, ClusterAgent]],
+    stop: asyncio.Event,
+    reload: asyncio.Event,
+    load: Callable[[], Config],
 ) -> Config | None:
     """Until a good new configuration replaces the present one (returned), or all is to end (None)."""
     while True:
@@ -86,8 +90,18 @@ async def _wait(
         return config
 
 
-async def _run(config: Config, leave: asyncio.Event, *, standby: bool, parts: Sequence[Part]) -> None:
-    """One agent per cluster and the parts beside them, until told to leave or one of them fails."""
+async def _run(
+    config: Config,
+    leave: asyncio.Event,
+    *,
+    standby: bool,
+    parts: Sequence[Part],
+    before: Mapping[str, ClusterAgent],
+) -> Mapping[str, ClusterAgent]:
+    """One agent per cluster and the parts beside them, until told to leave or one of them fails.
+
+    ``before``: the agents of the configuration before this one; returned are those of this one.
+    """
     witness = await asyncio.to_thread(SqliteWitness, config.directory / "witness.db")
     with contextlib.closing(witness):
         engines = {cluster.name: engine_for(cluster, clock=boot_now) for cluster in config.clusters}
@@ -102,6 +116,8 @@ async def _run(config: Config, leave: asyncio.Event, *, standby: bool, parts: Se
             )
             for cluster in config.clusters
         }
+        for name in agents.keys() & before.keys():
+            agents[name].inherit(before[name])
         running = Running(config=config, witness=witness, agents=agents)
         try:
             await _together(
@@ -110,6 +126,7 @@ async def _run(config: Config, leave: asyncio.Event, *, standby: bool, parts: Se
         finally:
             for engine in engines.values():
                 await engine.close()
+    return agents
 
 
 async def _together(runs: list[Coroutine[None, None, None]]) -> None:
