@@ -1,0 +1,214 @@
+"""Which backups there are, where, and what was proven of each: the union over all destinations.
+
+Nothing is guessed: a manifest that cannot be read is a problem with its place, not a backup; a destination that does
+not answer is a problem too, and only where none answers is there an error.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from understudy import strict_json
+from understudy.backup import manifest as records
+from understudy.backup.manifest import Manifest, Verification
+from understudy.backup.store import AlreadyThere, Missing, Store, StoreError
+from understudy.strict_json import RecordError
+
+MANIFEST: Final = "manifest.json"
+VERIFIED: Final = "verified"
+ID: Final = re.compile(r"\d{8}T\d{6}Z-[A-Za-z0-9-]{1,60}")
+READERS: Final = 8
+MAX_SAME_SECOND: Final = 20
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What one look at every destination found.
+
+    Args:
+        backups: oldest first. places: by id, the names of the destinations that have it.
+        unfinished: by destination, ids without a manifest: being written, or left behind.
+        problems: one sentence each.
+    """
+
+    backups: tuple[Manifest, ...]
+    places: Mapping[str, tuple[str, ...]]
+    unfinished: Mapping[str, tuple[str, ...]]
+    problems: tuple[str, ...]
+
+
+class Catalog:
+    """The backups of every cluster in these destinations."""
+
+    def __init__(self, stores: Sequence[Store]) -> None:
+        assert stores
+        self.stores = tuple(stores)
+
+    def store(self, name: str) -> Store:
+        """The destination of that name. Raises KeyError."""
+        for store in self.stores:
+            if store.name == name:
+                return store
+        raise KeyError(name)
+
+    def backups(self, cluster: str) -> list[Manifest]:
+        """Every backup that can be read, newest last. Problems: `survey`. Raises `StoreError` where no store answers."""
+        return list(self.survey(cluster).backups)
+
+    def survey(self, cluster: str) -> Survey:
+        """Every backup, where it is, and what could not be read. Raises `StoreError` where no store answers."""
+        found: dict[str, dict[str, Manifest]] = {}
+        unfinished: dict[str, tuple[str, ...]] = {}
+        problems: list[str] = []
+        errors: list[StoreError] = []
+        for store in self.stores:
+            try:
+                ids = [name for name in store.folders(f"{cluster}/") if ID.fullmatch(name)]
+                with ThreadPoolExecutor(READERS) as pool:
+                    read = list(pool.map(lambda i, s=store: _manifest(s, cluster, i), ids))
+            except StoreError as error:
+                errors.append(error)
+                problems.append(str(error))
+                continue
+            for backup, one in zip(ids, read, strict=True):
+                if isinstance(one, Manifest):
+                    found.setdefault(backup, {})[store.name] = one
+                elif isinstance(one, str):
+                    problems.append(one)
+            unfinished[store.name] = tuple(i for i, one in zip(ids, read, strict=True) if one is None)
+        if len(errors) == len(self.stores):
+            raise errors[0]
+        backups, places = [], {}
+        for backup, by_store in sorted(found.items()):
+            first = next(iter(by_store.values()))
+            if any(other != first for other in by_store.values()):
+                problems.append(f"{backup}: its manifests in {', '.join(by_store)} differ; neither is used")
+                continue
+            backups.append(first)
+            places[backup] = tuple(by_store)
+        return Survey(tuple(backups), places, unfinished, tuple(problems))
+
+    def places(self, cluster: str, backup: str) -> list[Store]:
+        """The destinations that have the backup, those that do not answer left out."""
+        return [
+            s
+            for s in self.stores
+            if _or(lambda s=s: s.exists(f"{cluster}/{backup}/{MANIFEST}"), default=False)
+        ]
+
+    def commit(self, manifest: Manifest) -> tuple[str, ...]:
+        """Write the manifest wherever every part is whole: from now on the backup exists. The destinations' names.
+
+        Raises `StoreError` where that is nowhere.
+        """
+        done, errors = [], []
+        for store in self.stores:
+            try:
+                _whole(store, manifest)
+                store.put(_key(manifest.cluster, manifest.id), [records.encode(manifest)])
+                done.append(store.name)
+            except StoreError as error:
+                errors.append(error)
+        if not done:
+            raise errors[0]
+        return tuple(done)
+
+    def record(self, cluster: str, verification: Verification) -> None:
+        """Add a line to the ledger, beside every copy of the backup. Raises `StoreError` where it fits nowhere."""
+        body = strict_json.encode(verification, layout=records.FORMAT, key="verification", indent=1).encode()
+        time = re.sub(r"[:\-]", "", verification.at)
+        key = f"{cluster}/{verification.backup}/{VERIFIED}/{time}-{verification.level}"
+        done, errors = 0, []
+        for store in self.stores:
+            try:
+                if store.exists(_key(cluster, verification.backup)):
+                    _add(store, key, body)
+                    done += 1
+            except StoreError as error:
+                errors.append(error)
+        if not done:
+            raise (
+                errors[0]
+                if errors
+                else StoreError("backups", verification.backup, "no destination has it", "")
+            )
+
+    def verifications(self, cluster: str, backup: str | None = None) -> list[Verification]:
+        """The ledger of one backup or of all, oldest first; each line once. Lines that cannot be read are left out."""
+        found: dict[str, Verification] = {}
+        for store in self.stores:
+            for key in _or(lambda s=store: list(_ledger(s, cluster, backup)), default=[]):
+                line = _or(lambda s=store, k=key: _line(s, k), default=None)
+                if line is not None:
+                    found[key] = line
+        return sorted(found.values(), key=lambda v: v.at)
+
+
+def _key(cluster: str, backup: str) -> str:
+    return f"{cluster}/{backup}/{MANIFEST}"
+
+
+def _manifest(store: Store, cluster: str, backup: str) -> Manifest | str | None:
+    """The manifest; a sentence where it cannot be read; None where there is none."""
+    key = _key(cluster, backup)
+    try:
+        found = records.decode(store.read(key), f"{store.name}: {key}")
+    except Missing:
+        return None
+    except (StoreError, RecordError) as error:
+        return str(error)
+    if (found.cluster, found.id) != (cluster, backup):
+        return f"{store.name}: {key}: expected the manifest of that backup, found that of {found.cluster}/{found.id}"
+    return found
+
+
+def _whole(store: Store, manifest: Manifest) -> None:
+    """Raises `StoreError` where a part is not there in its full length."""
+    folder = f"{manifest.cluster}/{manifest.id}/"
+    sizes = {item.key.removeprefix(folder): item.bytes for item in store.list(folder)}
+    for part in manifest.parts:
+        if sizes.get(part.name) != part.stored_bytes:
+            found = sizes.get(part.name)
+            problem = f"expected {part.stored_bytes} bytes, found {'nothing' if found is None else found}"
+            raise store.wrong(folder + part.name, problem, "the backup is not recorded in this destination")
+
+
+def _add(store: Store, key: str, body: bytes) -> None:
+    for number in range(MAX_SAME_SECOND):
+        try:
+            store.put(f"{key}{f'.{number}' if number else ''}.json", [body])
+            return
+        except AlreadyThere:
+            continue
+    raise store.wrong(key, f"expected at most {MAX_SAME_SECOND} verifications in a second, found more")
+
+
+def _ledger(store: Store, cluster: str, backup: str | None) -> Iterator[str]:
+    ids = [i for i in store.folders(f"{cluster}/") if ID.fullmatch(i)] if backup is None else [backup]
+    for one in ids:
+        yield from (item.key for item in store.list(f"{cluster}/{one}/{VERIFIED}/"))
+
+
+def _line(store: Store, key: str) -> Verification | None:
+    try:
+        return strict_json.decode(
+            Verification,
+            store.read(key),
+            layout=records.FORMAT,
+            key="verification",
+            what=f"{store.name}: {key}",
+        )
+    except RecordError:
+        return None
+
+
+def _or(call: Callable[[], T], *, default: T) -> T:
+    try:
+        return call()
+    except StoreError:
+        return default
