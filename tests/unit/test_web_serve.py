@@ -31,10 +31,12 @@ SOON = 15.0  # seconds
 
 
 @contextlib.asynccontextmanager
-async def served(directory: Path, **options: object) -> AsyncIterator[tuple[World, Api, httpx.AsyncClient]]:
+async def served(
+    directory: Path, *, leave: asyncio.Event | None = None, **options: object
+) -> AsyncIterator[tuple[World, Api, httpx.AsyncClient]]:
     """The API served as the agent does, and a client that trusts its certificate."""
     api = Api(host="127.0.0.1", port=free_port(), **options)  # type: ignore[arg-type]
-    leave = asyncio.Event()
+    leave = leave or asyncio.Event()
     async with world(directory, api) as w:
         serving = asyncio.create_task(serve_api(w.running, leave))
         trusted = ssl.create_default_context(cafile=api.tls_cert) if api.tls_cert else False
@@ -264,3 +266,17 @@ async def test_listeners_that_come_at_once_are_not_too_many(tmp_path: Path) -> N
     async with served(tmp_path) as (_, _api, client), listeners(client.base_url) as listen:
         heard = await asyncio.gather(*(listen() for _ in range(LISTENERS + 20)))
     assert heard.count(HEARD) == LISTENERS
+
+
+async def test_a_listener_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    """The agents wait for the API before they begin anew with another configuration: a stream is ended, not cut off."""
+    leave = asyncio.Event()
+    async with (
+        served(tmp_path, leave=leave) as (_, _api, client),
+        client.stream("GET", "/api/v1/stream", timeout=SOON) as answer,
+    ):
+        lines = answer.aiter_lines()
+        assert await anext(lines) == "event: clusters"
+        leave.set()
+        async for _line in lines:  # to its proper end: httpx.RemoteProtocolError where it is cut off
+            pass

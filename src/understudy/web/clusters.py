@@ -245,7 +245,7 @@ class Hub:
         return self._count >= LISTENERS
 
     async def listen(self, role: Role, last: int | None) -> AsyncIterator[ServerSentEvent]:
-        """Until the listener leaves, or falls too far behind. ``last``: the id it had before it was cut off."""
+        """Until one of the two leaves, or the listener is too far behind. ``last``: the id it had before it was cut off."""
         if self.full:  # many asked before the first of them was counted; an empty stream is asked for again
             return
         waiting: asyncio.Queue[Event] = asyncio.Queue(QUEUE)
@@ -263,7 +263,7 @@ class Hub:
             for event in await asyncio.to_thread(self._missed, last):
                 yield self._line(event, role)
             said, quiet = "", _SNAPSHOT_EVERY
-            while not overflowed.is_set():
+            while not overflowed.is_set() and not self._watcher.leaving:
                 while not waiting.empty():
                     yield self._line(waiting.get_nowait(), role)
                 text = json.dumps(snapshot(self._watcher, role), ensure_ascii=False)

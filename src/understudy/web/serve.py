@@ -11,6 +11,7 @@ import threading
 
 import structlog
 import uvicorn
+from fastapi import FastAPI
 
 from understudy.agent.service import Running
 from understudy.config_api import Api
@@ -37,8 +38,8 @@ async def serve_api(running: Running, leave: asyncio.Event) -> None:
     while not leave.is_set():
         try:
             with _listen(api) as listening:
-                config = await asyncio.to_thread(_config, running, api)
-                await _serve(uvicorn.Server(config), api, listening, leave)
+                app = await asyncio.to_thread(create_app, running)
+                await _serve(app, api, listening, leave)
         except OSError as error:
             if str(error) != said:
                 said = str(error)
@@ -46,8 +47,9 @@ async def serve_api(running: Running, leave: asyncio.Event) -> None:
         await _pause(leave)
 
 
-async def _serve(server: uvicorn.Server, api: Api, listening: socket.socket, leave: asyncio.Event) -> None:
-    """One server, until it ends or is told to."""
+async def _serve(app: FastAPI, api: Api, listening: socket.socket, leave: asyncio.Event) -> None:
+    """One server, until it ends or is told to. Raises OSError where certificate or key cannot be used."""
+    server = uvicorn.Server(_config(app, api))
     # Outside the main thread uvicorn installs no signal handlers: signals are the agent's.
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="api", daemon=True)
     thread.start()
@@ -57,15 +59,15 @@ async def _serve(server: uvicorn.Server, api: Api, listening: socket.socket, lea
     try:
         await asyncio.wait({ended, told}, return_when=asyncio.FIRST_COMPLETED)
     finally:
+        app.state.watcher.leaving = True
         server.should_exit = True
         told.cancel()
         await ended
 
 
-def _config(running: Running, api: Api) -> uvicorn.Config:
-    """Raises OSError where certificate or key cannot be used."""
+def _config(app: FastAPI, api: Api) -> uvicorn.Config:
     config = uvicorn.Config(
-        create_app(running),
+        app,
         http=BoundedProtocol,
         log_config=None,
         access_log=False,

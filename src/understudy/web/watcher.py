@@ -92,6 +92,8 @@ class Watcher:
         self.published: dict[str, Event] = {}
         """By cluster: the newest event that says who became primary."""
         self.listeners: list[Callable[[Event], None]] = []
+        self.leaving = False
+        """The server is about to end: who listens is let go, or it would wait for them. Set from another thread."""
 
     def seen(self, name: str) -> Seen:
         """One configured cluster. Raises KeyError."""
