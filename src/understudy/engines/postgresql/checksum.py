@@ -5,12 +5,15 @@ rows do not cancel out as they would under XOR. Columns are hashed in the order 
 is the same on both nodes for the same contents and differs for any difference: types whose equality is blurred
 (numeric 1.0 = 1.00, interval, floats, nondeterministic collations) go through their binary form; types whose hash is
 of an OID (enums) or that have none (json, xml, point) through their text, under pinned settings.
+
+`checksum` reads a table of a node; backups (`backup.contents`) build their own queries from the same pieces.
 """
 
 from __future__ import annotations
 
 import hashlib
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 from psycopg import sql
 
@@ -56,6 +59,9 @@ _BINARY: Final = {
 
 MISSING: Final = (0, "no such table")
 
+Columns = Sequence[Sequence[Any]]
+"""Name and type of each column, in the order of the names; the type is empty where it is none of PostgreSQL's own."""
+
 
 def _form(name: str, type_name: str) -> sql.Composed:
     """A column in the form that is hashed."""
@@ -65,6 +71,20 @@ def _form(name: str, type_name: str) -> sql.Composed:
     if type_name in _BINARY:
         return sql.SQL("{}({})").format(sql.Identifier(_BINARY[type_name]), column)
     return sql.SQL("textsend(({})::text)").format(column)
+
+
+def expression(columns: Columns) -> sql.Composed:
+    """The hash of one row ``t`` with these columns."""
+    forms = sql.SQL(", ").join(_form(name, type_name) for name, type_name in columns)
+    return sql.SQL("hash_record_extended(ROW({}), 0)").format(forms)
+
+
+def text(total: object, columns: Columns) -> str:
+    """The checksum as it is kept: the sum of all rows' hashes, and a short hash of the names of the columns."""
+    names = hashlib.sha256(
+        "\0".join(name for name, _ in columns).encode("utf-8", "surrogateescape")
+    ).hexdigest()
+    return f"{total}/{names[:8]}"
 
 
 async def checksum(connection: ControlConnection, schema: str, table: str) -> tuple[int, str]:
@@ -84,15 +104,9 @@ async def checksum(connection: ControlConnection, schema: str, table: str) -> tu
     if row is None:
         return MISSING
     only = sql.SQL("" if row[0] else "ONLY ")  # children by inheritance are published and compared as tables
-    forms = sql.SQL(", ").join(_form(name, type_name) for name, type_name in columns)
-    query = sql.SQL(
-        "SELECT count(*), coalesce(sum(hash_record_extended(ROW({forms}), 0)), 0)::text FROM {only}{table} AS t"
-    )
-    cursor = await connection.execute(query.format(forms=forms, only=only, table=identifier))
+    query = sql.SQL("SELECT count(*), coalesce(sum({hash}), 0)::text FROM {only}{table} AS t")
+    cursor = await connection.execute(query.format(hash=expression(columns), only=only, table=identifier))
     row = await cursor.fetchone()
     if row is None:
         return MISSING
-    names = hashlib.sha256(
-        "\0".join(name for name, _ in columns).encode("utf-8", "surrogateescape")
-    ).hexdigest()
-    return int(row[0]), f"{row[1]}/{names[:8]}"
+    return int(row[0]), text(row[1], columns)

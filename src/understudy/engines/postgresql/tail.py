@@ -46,11 +46,12 @@ _PEEK = """
 SELECT data FROM pg_logical_slot_peek_binary_changes({slot}, NULL, NULL, {options})
 WHERE {condition}
 """
-_PINNED = """
+PINNED = """
 SELECT set_config(name, value, true) FROM (VALUES ('timezone', 'UTC'), ('datestyle', 'ISO'),
     ('intervalstyle', 'postgres'), ('extra_float_digits', '3'), ('bytea_output', 'hex'), ('lc_monetary', 'C'),
     ('search_path', 'pg_catalog'), ('idle_in_transaction_session_timeout', '0')) AS pinned (name, value)
 """
+"""For the open transaction: see `pin`."""
 
 
 BY_KEY: Final = (
@@ -61,7 +62,7 @@ BY_KEY: Final = (
 
 async def pin(connection: ControlConnection) -> None:
     """Fix, for the open transaction, every setting that changes how values become text."""
-    await connection.execute(_PINNED)
+    await connection.execute(PINNED)
 
 
 def is_internal(relation: Relation) -> bool:
