@@ -45,7 +45,7 @@ _PREFIX = re.compile(r"(?:[A-Za-z0-9_=.\-]+/)*[A-Za-z0-9_=.\-]+")
 _REGION = re.compile(r"[a-z0-9-]{1,40}")
 _RECIPIENT = re.compile(r"age1[0-9a-z]{20,200}")
 _TABLE = re.compile(r"[^\s\x00.][^\x00.]{0,62}(?:\.[^\x00]{1,63})?")
-_SLOT = re.compile(r"[a-z0-9_]{1,63}")
+_SLOT = re.compile(r"[a-z0-9_]{1,31}")
 _CREDENTIALS = ("access_key_env", "secret_key_env", "session_token_env")
 _USUAL = {
     "access_key_env": "AWS_ACCESS_KEY_ID",
@@ -127,14 +127,18 @@ class Physical:
     Args:
         wal: stream the log all the time, for point-in-time recovery.
         partial_every: seconds after which the newest, unfinished segment is stored too: what a total loss may cost.
-        slot: the replication slot that keeps the log for us.
+        slot: how the name of the replication slot begins that keeps the log for us; the cluster's name follows.
+        spool_limit: bytes that may wait on this host for the destinations; then receiving stops.
+        slot_limit: bytes of log that the primary may keep for us; then the slot is dropped, for its disk's sake.
     """
 
     schedule: str = ""
     jitter: float = 0.0
     wal: bool = True
     partial_every: float = 60.0
-    slot: str = "understudy_backup"
+    slot: str = "understudy_wal"
+    spool_limit: int = 8 * 1024 * MIB
+    slot_limit: int = 8 * 1024 * MIB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,7 +213,12 @@ class Backup:
 
 _JITTER = Setting("jitter", Kind.DURATION, 0, 6 * 3600)
 _PARTS = Setting("part_size", Kind.SIZE, 5 * MIB, 512 * MIB)
-_PHYSICAL = (Setting("wal", Kind.SWITCH), Setting("partial_every", Kind.DURATION, 1, 86400), _JITTER)
+_PHYSICAL = (
+    Setting("wal", Kind.SWITCH),
+    Setting("partial_every", Kind.DURATION, 1, 86400),
+    *(Setting(n, Kind.SIZE, 64 * MIB, 2**50) for n in ("spool_limit", "slot_limit")),
+    _JITTER,
+)
 _RETENTION = (
     Setting("days", Kind.COUNT, 0, 36500),
     *(Setting(n, Kind.COUNT, 0, 10000) for n in ("last", "daily", "weekly", "monthly", "yearly")),
