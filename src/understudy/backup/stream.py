@@ -96,8 +96,7 @@ def write_part(
     Raises what ``source`` raises (nothing is stored then), and `StoreError` where every destination failed.
     """
     counted = _Counted(source, progress)
-    compressed = _compressed(counted)
-    pieces = compressed if keys is None else seal(compressed, keys, key)
+    pieces = packed(counted, keys, key)
     senders = [_Sender(store, key) for store in stores]
     digest, count = hashlib.sha256(), 0
     try:
@@ -115,6 +114,12 @@ def write_part(
             sender.abort(error)
         raise
     return Part(name=name, raw_bytes=counted.bytes, stored_bytes=count, sha256=digest.hexdigest())
+
+
+def packed(chunks: Iterable[bytes], keys: Keys | None, key: str) -> Iterator[bytes]:
+    """What is stored of a stream as the object ``key``: compressed, and sealed where there are keys."""
+    compressed = _compressed(chunks)
+    return compressed if keys is None else seal(compressed, keys, key)
 
 
 def read_part(
