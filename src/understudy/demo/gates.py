@@ -13,7 +13,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from understudy.demo.lab import CLUSTER, DATABASE, NODES, Lab
-from understudy.embedded.haproxy import BACKEND, EmbeddedHaproxy
+from understudy.embedded.haproxy import BACKEND, Configuration, EmbeddedHaproxy, driven
 from understudy.embedded.pgbouncer import EmbeddedPgBouncer
 
 READY = 20.0  # seconds
@@ -36,12 +36,15 @@ def pgbouncer(lab: Lab, settings: Mapping[str, str] = MappingProxyType({})) -> I
 
 
 @contextmanager
-def haproxy(lab: Lab) -> Iterator[EmbeddedHaproxy]:
+def haproxy(
+    lab: Lab, configuration: Configuration | None = None, backend: str = BACKEND
+) -> Iterator[EmbeddedHaproxy]:
     """A HAProxy that leads to the lab's primary as soon as the agent has told it to."""
-    with EmbeddedHaproxy({name: lab.servers[name].port for name in NODES}) as gate:
+    usual = driven({name: lab.servers[name].port for name in NODES})
+    with EmbeddedHaproxy(configuration or usual) as gate:
         _tell(
             lab,
-            f'[[clusters.{CLUSTER}.haproxy]]\nsocket = "{gate.socket}"\nbackend = "{BACKEND}"\n',
+            f'[[clusters.{CLUSTER}.haproxy]]\nsocket = "{gate.socket}"\nbackend = "{backend}"\n',
         )
         lab.await_true(lambda: answers(at_port(lab, gate.port)), READY, "an answer through HAProxy")
         yield gate

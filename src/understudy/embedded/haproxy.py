@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from understudy.embedded.daemon import Daemon
@@ -10,20 +10,37 @@ from understudy.embedded.postgresql import HOST, free_port
 
 BACKEND = "postgresql"
 
+Configuration = Callable[[int, Path], str]
+"""The text of haproxy.cfg, given the port of 127.0.0.1 to listen on and the path of the socket for its runtime API."""
+
 
 class EmbeddedHaproxy(Daemon):
     """One HAProxy in TCP mode on a free port of 127.0.0.1.
 
     Args:
+        configuration: see `driven` for the usual one.
+    """
+
+    def __init__(self, configuration: Configuration) -> None:
+        super().__init__("haproxy", free_port())
+        self.socket: Path = self.folder / "admin.sock"
+        self._file = self._write("haproxy.cfg", configuration(self.port, self.socket))
+
+    def _arguments(self) -> list[str]:
+        return ["-db", "-f", str(self._file)]
+
+
+def driven(servers: Mapping[str, int]) -> Configuration:
+    """Driven over the runtime API.
+
+    Args:
         servers: name -> port on 127.0.0.1; each in maintenance at the start, so that nothing passes before it is told.
     """
 
-    def __init__(self, servers: Mapping[str, int]) -> None:
-        super().__init__("haproxy", free_port())
-        self.socket: Path = self.folder / "admin.sock"
+    def configuration(port: int, socket: Path) -> str:
         lines = [
             "global",
-            f"  stats socket {self.socket} mode 600 level admin",
+            f"  stats socket {socket} mode 600 level admin",
             "defaults",
             "  mode tcp",
             "  timeout connect 1s",
@@ -32,10 +49,9 @@ class EmbeddedHaproxy(Daemon):
             "  timeout client 1h",
             "  timeout server 1h",
             f"listen {BACKEND}",
-            f"  bind {HOST}:{self.port}",
-            *(f"  server {name} {HOST}:{port} disabled" for name, port in servers.items()),
+            f"  bind {HOST}:{port}",
+            *(f"  server {name} {HOST}:{at} disabled" for name, at in servers.items()),
         ]
-        self._file = self._write("haproxy.cfg", "\n".join(lines) + "\n")
+        return "\n".join(lines) + "\n"
 
-    def _arguments(self) -> list[str]:
-        return ["-db", "-f", str(self._file)]
+    return configuration

@@ -245,7 +245,7 @@ class Hub:
         return self._count >= LISTENERS
 
     async def listen(self, role: Role, last: int | None) -> AsyncIterator[ServerSentEvent]:
-        """Until one of the two leaves, or the listener is too far behind. ``last``: the id it had before it was cut off."""
+        """Until one of the two leaves, or the listener is too far behind. ``last``: the newest id it has."""
         if self.full:  # many asked before the first of them was counted; an empty stream is asked for again
             return
         waiting: asyncio.Queue[Event] = asyncio.Queue(QUEUE)
