@@ -65,6 +65,13 @@ def count(entries: Iterable[Entry], present: Iterable[Row], rescued: Iterable[Ro
     )
 
 
+def oldest_lost(entries: Iterable[Entry], kept: Iterable[Row]) -> int | None:
+    """When (CLOCK_MONOTONIC, ns) the oldest transaction was acknowledged that nobody has kept. None: there is none."""
+    saved = set(kept)
+    lost = (e.ended for e in entries if e.status is Status.ACKED and (e.writer, e.seq) not in saved)
+    return min(lost, default=None)
+
+
 def two_writers(entries: Iterable[Entry]) -> int:
     """Acknowledgements that a node gave after another node had given one at a newer epoch.
 

@@ -8,6 +8,8 @@ import multiprocessing
 import os
 import signal
 import time
+import uuid
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from multiprocessing.synchronize import Event
@@ -35,6 +37,9 @@ class Orders:
         plain_dsn: write there with psycopg alone, without Understudy (a peer to compare with).
         interval: seconds from the beginning of one transaction to the beginning of the next.
         exactly_once: `pool.run(..., exactly_once=True)`; else what is in doubt is noted and not repeated.
+        cluster: its name; None: the only one configured.
+        canary: not 0: write tokens that hold this number instead of TPC-B's rows. Every cluster has a table for
+            them, and forgets them after a day.
     """
 
     writer: int
@@ -44,6 +49,8 @@ class Orders:
     plain_dsn: str = ""
     interval: float = 0.005
     exactly_once: bool = False
+    cluster: str | None = None
+    canary: int = 0
 
 
 class Target(Protocol):
@@ -58,19 +65,21 @@ class ThroughUnderstudy:
     """Writes through `understudy.Pool`, as an application does."""
 
     def __init__(self, orders: Orders) -> None:
-        assert orders.config is not None
         loaded = config.load(orders.config)
-        cluster = loaded.cluster(None)
+        cluster = loaded.cluster(orders.cluster)
         self._names = [node.name for node in cluster.nodes]
         self._lease = LeaseFile(loaded.directory / f"{cluster.name}.lease")
         self._pool = Pool(cluster, loaded.directory, min_size=1, max_size=1)
-        self._exactly_once = orders.exactly_once
+        self._exactly_once, self._canary = orders.exactly_once, orders.canary
         self.last = (0, 0, 0)
 
     def write(self, parameters: dict[str, int]) -> tuple[int, int, int, bool]:
         def work(conn: psycopg.Connection) -> None:
             self.last = (self._names.index(conn.node), conn.epoch, time.monotonic_ns())  # type: ignore[attr-defined]
-            conn.execute(tpcb.TRANSACTION, parameters)
+            if self._canary:
+                conn.execute(_CANARY, (_name(self._canary, parameters["writer"], parameters["seq"]),))
+            else:
+                conn.execute(tpcb.TRANSACTION, parameters)
 
         self._pool.run(work, exactly_once=self._exactly_once)
         node, epoch, began = self.last
@@ -79,6 +88,26 @@ class ThroughUnderstudy:
 
     def close(self) -> None:
         self._pool.close()
+
+
+_CANARY = "INSERT INTO understudy.commit_token (token) VALUES (%s)"
+_SEQ_BITS = 64
+_WRITER_BITS = 16
+
+
+def _name(canary: int, writer: int, seq: int) -> uuid.UUID:
+    """The name of one write of a canary: 48 bits say whose, 16 which writer's, 64 which one."""
+    return uuid.UUID(int=(canary << _WRITER_BITS | writer) << _SEQ_BITS | seq)
+
+
+def canary_tokens(connection: psycopg.Connection, canary: int) -> list[tuple[int, int]]:
+    """(writer, seq) of every write of these canaries that a node holds."""
+    first, last = _name(canary, 0, 0), _name(canary, 2**_WRITER_BITS - 1, 2**_SEQ_BITS - 1)
+    query = "SELECT token FROM understudy.commit_token WHERE token BETWEEN %s AND %s"
+    found: Iterable[tuple[uuid.UUID]] = connection.execute(query, (first, last)).fetchall()
+    return [
+        (token.int >> _SEQ_BITS & 2**_WRITER_BITS - 1, token.int & 2**_SEQ_BITS - 1) for (token,) in found
+    ]
 
 
 class Plain:
@@ -155,7 +184,10 @@ class Writers(AbstractContextManager["Writers"]):
         plain_dsn: str = "",
         interval: float = 0.005,
         exactly_once: bool = False,
+        cluster: str | None = None,
+        canary: int = 0,
     ) -> None:
+        self.canary = canary
         folder.mkdir(parents=True, exist_ok=True)
         self.ledgers = [folder / f"writer-{number}.ledger" for number in range(1, count + 1)]
         self._orders = [
@@ -167,6 +199,8 @@ class Writers(AbstractContextManager["Writers"]):
                 plain_dsn=plain_dsn,
                 interval=interval,
                 exactly_once=exactly_once,
+                cluster=cluster,
+                canary=canary,
             )
             for number, path in enumerate(self.ledgers, 1)
         ]
@@ -211,6 +245,11 @@ class Writers(AbstractContextManager["Writers"]):
                 process.kill()
                 process.join()
         self._processes.clear()
+
+    @property
+    def alive(self) -> int:
+        """How many of them run."""
+        return sum(process.is_alive() for process in self._processes)
 
     @property
     def written(self) -> int:

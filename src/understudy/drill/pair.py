@@ -1,0 +1,274 @@
+"""The pair a change of primary is drilled on: two servers of our own, or the cluster that people use.
+
+In both, canaries write all the time and keep ledgers of what they were told; the databases are asked afterwards.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+import psycopg
+
+from understudy.agent.orders import OrderError, Orders
+from understudy.config import Config
+from understudy.demo import audit
+from understudy.demo.lab import MANUAL, Lab
+from understudy.demo.ledger import Entry
+from understudy.demo.workload import Writers, canary_tokens
+from understudy.drill.definition import Setting
+from understudy.drill.stage import Aborted, Stage
+from understudy.engines import engine_for
+from understudy.engines.base import VerifyReport
+from understudy.errors import UnderstudyError
+from understudy.model import Cluster, ClusterState, RequestKind, Role, Rpo
+from understudy.readiness.journal import Check, Outcome, Radius
+from understudy.witness import SqliteWitness
+from understudy.witness.base import Event
+
+STEADY: Final = 1.0  # seconds of undisturbed writing before and after
+SILENCE: Final = 30.0  # seconds without an acknowledgement after which a drill is aborted
+SETTLE: Final = 120.0  # seconds for a repair
+_CANARIES: Final = {Radius.SANDBOX: (4, 0.005), Radius.PRODUCTION: (2, 0.02)}
+"""How many writers, and seconds between two writes of each: in production a hundred small rows a second."""
+
+
+class Pair:
+    """One cluster with canaries. Made by `open_pair`.
+
+    Attributes:
+        fault_at: when the fault began, on the stage's clock.
+        alone: one node is gone for good: nothing is expected of the pair any more, only of the other node.
+    """
+
+    def __init__(
+        self, cluster: Cluster, witness: SqliteWitness, directory: Path, writers: Writers, stage: Stage
+    ) -> None:
+        self.cluster, self.witness, self.directory = cluster, witness, directory
+        self.writers, self.stage = writers, stage
+        self.fault_at = stage.clock()
+        self.alone = False
+        self._orders = Orders(cluster, witness, directory, who="drill")
+
+    # --- looking ----------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> ClusterState:
+        """What the cluster has decided."""
+        return self._orders.state()
+
+    @property
+    def last_event(self) -> int:
+        """The number of the newest line of history."""
+        newest = self.witness.events(self.cluster.name, limit=1)
+        return newest[-1].id if newest else 0
+
+    def events(self, after: int) -> Sequence[Event]:
+        """The history since then, oldest first."""
+        return self.witness.events(self.cluster.name, limit=1000, after=after)
+
+    def settled(self) -> bool:
+        """Both nodes have their roles, the standby is verified, and nothing is under way."""
+        state = self.state
+        standby = state.record(state.other)
+        return (
+            state.plan is None
+            and state.request is None
+            and not state.old_links
+            and bool(state.spare_slot)
+            and standby.role is Role.STANDBY
+            and standby.verified
+            and (self.cluster.policy.rpo is not Rpo.ZERO or state.in_sync)
+        )
+
+    def entries(self) -> list[Entry]:
+        """What the canaries were told, in the order in which they were answered."""
+        return self.writers.entries()
+
+    def count(self) -> tuple[audit.Count, int | None]:
+        """Their ledgers against the present primary and the rescue folders; and when (ns of the monotonic clock) the
+        oldest write was acknowledged that is nowhere, None: there is none.
+        """
+        with psycopg.connect(
+            self.cluster.node(self.state.primary).admin_dsn, connect_timeout=10
+        ) as connection:
+            present = self._present(connection)
+        entries, rescued = self.entries(), audit.rescued_rows(self.directory / "rescue")
+        return audit.count(entries, present, rescued), audit.oldest_lost(entries, [*present, *rescued])
+
+    def _present(self, connection: psycopg.Connection) -> Sequence[audit.Row]:
+        return (
+            canary_tokens(connection, self.writers.canary) if self.writers.canary else audit.rows(connection)
+        )
+
+    def verify(self) -> VerifyReport:
+        """Compare the contents of both nodes at one position."""
+
+        async def compare() -> VerifyReport:
+            engine = engine_for(self.cluster)
+            try:
+                state = self.state
+                return await engine.verify(state.primary, state.other)
+            finally:
+                await engine.close()
+
+        return asyncio.run(compare())
+
+    # --- the steady state -------------------------------------------------------------------------------
+
+    def steady(self) -> Iterator[Check]:
+        """A healthy pair, canaries that are answered, equal contents."""
+        if not self.alone:
+            yield self._healthy()
+        yield self._answered()
+        if not self.alone:
+            yield self._equal()
+
+    def _healthy(self) -> Check:
+        began = time.monotonic()
+        with contextlib.suppress(Aborted):  # the check says what was found instead
+            self.stage.wait("a healthy pair", self.settled, SETTLE)
+        what = "both nodes have their roles and the standby is verified"
+        return _check(what, self.settled(), self._roles(), began)
+
+    def _answered(self) -> Check:
+        began, before = time.monotonic(), len(self.entries())
+        time.sleep(STEADY)
+        answers = self.entries()[before:]
+        errors = audit.errors_of(answers)
+        evidence = f"{len(answers) - errors} acknowledged, {errors} not, in {STEADY:g} s"
+        return _check("canaries are acknowledged", bool(answers) and not errors, evidence, began)
+
+    def _equal(self) -> Check:
+        what, began = "both nodes hold the same", time.monotonic()
+        try:
+            report = self.verify()
+        except (UnderstudyError, psycopg.Error) as error:
+            return Check(what=what, outcome=Outcome.INCONCLUSIVE, evidence=str(error), seconds=_since(began))
+        different = ", ".join(report.different) or "none"
+        evidence = f"{len(report.tables)} tables compared at one position; different: {different}"
+        return _check(what, report.equal, evidence, began)
+
+    def _roles(self) -> str:
+        state = self.state
+        return f"epoch {state.epoch}: {state.primary} is primary, {state.other} is {state.record(state.other).role}"
+
+    def trouble(self) -> str:
+        """No canary was acknowledged anything for `SILENCE` seconds."""
+        answered = max((e.ended for e in self.entries()[-1000:]), default=0)
+        silent = time.monotonic() - answered / 1e9
+        if answered and silent > SILENCE:
+            return f"no canary has had an answer for {silent:.0f} s (abort rule: {SILENCE:g} s)"
+        return ""
+
+    def cleanup(self) -> Iterator[Check]:
+        """The canaries have ended."""
+        alive = self.writers.alive
+        yield _check("the canaries have ended", alive == 0, f"{alive} processes are left", time.monotonic())
+
+    # --- doing ------------------------------------------------------------------------------------------
+
+    def change(self, target: str) -> None:
+        """Order a planned change as a person does, and wait until it is published. Raises `Aborted`."""
+        try:
+            self._orders.require_agent()
+            request = self._orders.change(RequestKind.SWITCHOVER, target)
+        except OrderError as error:
+            raise Aborted(str(error)) from None
+        self.stage.wait("an answer to the order", lambda: self.state.answer.startswith(request.id), 60)
+        if "refused" in self.state.answer:
+            raise Aborted(self.state.answer)
+        self.stage.wait(
+            f"{target} to be primary", lambda: self.state.primary == target and self.state.plan is None, 60
+        )
+
+
+class Sandbox(Pair):
+    """Two servers of our own, which may be broken."""
+
+    def __init__(self, lab: Lab, writers: Writers, stage: Stage) -> None:
+        super().__init__(lab.cluster, lab.witness, lab.directory, writers, stage)
+        self.lab = lab
+
+    def cleanup(self) -> Iterator[Check]:
+        """Canaries, servers and folder are gone."""
+        yield from super().cleanup()
+        running = [server.name for server in self.lab.servers.values() if server.pids]
+        gone = not running and not self.lab.folder.exists()
+        evidence = f"servers left: {', '.join(running) or 'none'}; folder left: {self.lab.folder.exists()}"
+        yield _check("servers and folder are gone", gone, evidence, time.monotonic())
+
+
+@contextlib.contextmanager
+def open_pair(stage: Stage, setting: Setting) -> Iterator[Pair]:
+    """The pair that the setting asks for, with canaries that write. Raises `Aborted` where it cannot be had."""
+    if setting.radius is Radius.SANDBOX:
+        with open_sandbox(stage, setting) as sandbox:
+            yield sandbox
+        return
+    if setting.config is None:
+        raise Aborted("a drill in production needs a configuration; none was found")
+    with _open_production(stage, setting.config, setting.cluster) as pair:
+        yield pair
+
+
+@contextlib.contextmanager
+def open_sandbox(stage: Stage, setting: Setting) -> Iterator[Sandbox]:
+    """Two servers of our own with TPC-B's tables, an agent, and canaries."""
+    with (
+        stage.activity("make two servers, an agent and canaries"),
+        contextlib.ExitStack() as stack,
+    ):
+        lab = stack.enter_context(Lab(mode=setting.mode, scale=1, policy=MANUAL, say=stage.say))
+        writers = stack.enter_context(
+            _canaries(lab.folder / "ledgers", lab.config_file, Radius.SANDBOX, canary=0)
+        )
+        sandbox = Sandbox(lab, writers, stage)
+        stage.abort = sandbox.trouble
+        leave = stack.pop_all()
+    with leave:
+        yield sandbox
+
+
+@contextlib.contextmanager
+def _open_production(stage: Stage, config: Config, name: str) -> Iterator[Pair]:
+    cluster = config.cluster(name)
+    path = config.directory / "witness.db"
+    if not path.exists():
+        raise Aborted(f"witness {path}: there is none; a drill runs on the host of the agent, as its user")
+    canary = secrets.randbits(48) | 1 << 47
+    with (
+        contextlib.closing(SqliteWitness(path, create=False)) as witness,
+        tempfile.TemporaryDirectory(prefix="understudy-drill-") as folder,
+        _canaries(
+            Path(folder), Path(config.source), Radius.PRODUCTION, canary=canary, cluster=name
+        ) as writers,
+    ):
+        pair = Pair(cluster, witness, config.directory, writers, stage)
+        stage.abort = pair.trouble
+        yield pair
+
+
+def _canaries(
+    folder: Path, config_file: Path, radius: Radius, *, canary: int, cluster: str | None = None
+) -> Writers:
+    count, interval = _CANARIES[radius]
+    file = config_file if config_file.is_file() else None
+    return Writers(
+        folder, scale=1, count=count, interval=interval, config_file=file, canary=canary, cluster=cluster
+    )
+
+
+def _check(what: str, held: bool, evidence: str, began: float) -> Check:
+    outcome = Outcome.PASS if held else Outcome.FAIL
+    return Check(what=what, outcome=outcome, evidence=evidence, seconds=_since(began))
+
+
+def _since(began: float) -> float:
+    return round(time.monotonic() - began, 6)
