@@ -5,7 +5,6 @@ from __future__ import annotations
 from django.db import OperationalError
 
 from understudy.client import errors as client
-from understudy.errors import UnderstudyError
 
 
 class CommitInDoubt(OperationalError, client.CommitInDoubt):
@@ -21,10 +20,6 @@ class PrimaryLost(OperationalError, client.PrimaryLost):
 
 class NoPrimaryAvailable(OperationalError, client.NoPrimaryAvailable):
     """No node could be written to within the hold time. Nothing was sent."""
-
-
-class SchemaDrift(OperationalError, UnderstudyError):
-    """The two nodes' schemas differ, or the next statement would make them: nothing was changed by it."""
 
 
 def as_django(error: BaseException) -> OperationalError | None:

@@ -9,9 +9,8 @@ from django.core.management.commands import migrate
 from django.db import connections
 
 from understudy.errors import UnderstudyError
-from understudy.integrations.django.errors import SchemaDrift
 from understudy.integrations.django.postgresql.base import DatabaseWrapper
-from understudy.integrations.django.publish import publish_new_tables
+from understudy.integrations.schema_change import SchemaDrift, publish_new_tables
 
 
 class Command(migrate.Command):
