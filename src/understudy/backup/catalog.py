@@ -7,10 +7,10 @@ not answer is a problem too, and only where none answers is there an error.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final
 
 from understudy import strict_json
 from understudy.backup import manifest as records
@@ -23,7 +23,6 @@ VERIFIED: Final = "verified"
 ID: Final = re.compile(r"\d{8}T\d{6}Z-[A-Za-z0-9-]{1,60}")
 READERS: Final = 8
 MAX_SAME_SECOND: Final = 20
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +56,7 @@ class Catalog:
         raise KeyError(name)
 
     def backups(self, cluster: str) -> list[Manifest]:
-        """Every backup that can be read, newest last. Problems: `survey`. Raises `StoreError` where no store answers."""
+        """Every backup that can be read, newest last. Raises `StoreError` where no destination answers."""
         return list(self.survey(cluster).backups)
 
     def survey(self, cluster: str) -> Survey:
@@ -94,12 +93,8 @@ class Catalog:
         return Survey(tuple(backups), places, unfinished, tuple(problems))
 
     def places(self, cluster: str, backup: str) -> list[Store]:
-        """The destinations that have the backup, those that do not answer left out."""
-        return [
-            s
-            for s in self.stores
-            if _or(lambda s=s: s.exists(f"{cluster}/{backup}/{MANIFEST}"), default=False)
-        ]
+        """The destinations that have the backup; those that do not answer are left out."""
+        return [store for store in self.stores if _has(store, _key(cluster, backup))]
 
     def commit(self, manifest: Manifest) -> tuple[str, ...]:
         """Write the manifest wherever every part is whole: from now on the backup exists. The destinations' names.
@@ -142,10 +137,7 @@ class Catalog:
         """The ledger of one backup or of all, oldest first; each line once. Lines that cannot be read are left out."""
         found: dict[str, Verification] = {}
         for store in self.stores:
-            for key in _or(lambda s=store: list(_ledger(s, cluster, backup)), default=[]):
-                line = _or(lambda s=store, k=key: _line(s, k), default=None)
-                if line is not None:
-                    found[key] = line
+            found |= _ledger(store, cluster, backup)
         return sorted(found.values(), key=lambda v: v.at)
 
 
@@ -188,27 +180,31 @@ def _add(store: Store, key: str, body: bytes) -> None:
     raise store.wrong(key, f"expected at most {MAX_SAME_SECOND} verifications in a second, found more")
 
 
-def _ledger(store: Store, cluster: str, backup: str | None) -> Iterator[str]:
-    ids = [i for i in store.folders(f"{cluster}/") if ID.fullmatch(i)] if backup is None else [backup]
-    for one in ids:
-        yield from (item.key for item in store.list(f"{cluster}/{one}/{VERIFIED}/"))
+def _ledger(store: Store, cluster: str, backup: str | None) -> dict[str, Verification]:
+    """The lines of one destination by key; what cannot be read is left out."""
+    found = {}
+    try:
+        ids = [i for i in store.folders(f"{cluster}/") if ID.fullmatch(i)] if backup is None else [backup]
+        for one in ids:
+            for item in store.list(f"{cluster}/{one}/{VERIFIED}/"):
+                found[item.key] = _line(store, item.key)
+    except StoreError:
+        pass
+    return {key: line for key, line in found.items() if line is not None}
 
 
 def _line(store: Store, key: str) -> Verification | None:
+    what = f"{store.name}: {key}"
     try:
         return strict_json.decode(
-            Verification,
-            store.read(key),
-            layout=records.FORMAT,
-            key="verification",
-            what=f"{store.name}: {key}",
+            Verification, store.read(key), layout=records.FORMAT, key="verification", what=what
         )
-    except RecordError:
+    except (RecordError, StoreError):
         return None
 
 
-def _or(call: Callable[[], T], *, default: T) -> T:
+def _has(store: Store, key: str) -> bool:
     try:
-        return call()
+        return store.exists(key)
     except StoreError:
-        return default
+        return False

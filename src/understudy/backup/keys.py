@@ -201,7 +201,7 @@ def parse_keys(text: str, where: str) -> list[Key]:
 def write_new(path: Path) -> Key:
     """A new key in a new file, 0600. Raises `KeysError` where the file is there already: a key is never replaced."""
     key = Key.new()
-    text = f"# A key of Understudy's backups. Without it they cannot be opened: keep a copy elsewhere.\n# id {key.id}\n{key.text}\n"
+    text = f"# Opens Understudy's backups; without it they are lost. Keep a copy elsewhere. Id: {key.id}\n{key.text}\n"
     try:
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with open(file, "w", encoding="ascii") as out:  # noqa: PTH123 - a descriptor, not a path
@@ -237,7 +237,8 @@ def _file(path: Path) -> str:
         mode = path.stat().st_mode
         if mode & (stat.S_IRWXO | stat.S_IWGRP):
             raise KeysError(
-                f"{path}: expected a file that only its owner (and group) can read, found mode {stat.S_IMODE(mode):04o}; chmod 600 it"
+                f"{path}: expected a file that only its owner and group can read, and only its owner can change, "
+                f"found mode {stat.S_IMODE(mode):04o}; chmod 600 it"
             )
         with path.open("rb") as file:
             return file.read(MAX_TEXT + 1).decode("ascii", "replace")

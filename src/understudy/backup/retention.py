@@ -86,7 +86,7 @@ def _verdicts(verifications: Sequence[Verification]) -> dict[str, dict[Level, bo
             found[one.backup] = None
         elif one.verdict is Verdict.PASS:
             levels = list(Level)
-            passed = {level: True for level in levels[: levels.index(one.level) + 1]}
+            passed = dict.fromkeys(levels[: levels.index(one.level) + 1], True)
             found[one.backup] = {**(found.get(one.backup) or {}), **passed}
     return found
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import itertools
 import json
 import secrets
 import struct
@@ -40,7 +41,7 @@ _LENGTH: Final = struct.Struct(">I")
 
 
 class SealError(UnderstudyError):
-    """An object does not open: the text says which, whether the key is wrong or the object changed or cut, and where."""
+    """An object does not open: the text says which one, whether it was changed or cut, and where."""
 
 
 class WrongKey(SealError):
@@ -68,10 +69,8 @@ def seal(chunks: Iterable[bytes], keys: Keys, context: str) -> Iterator[bytes]:
     header = _encode(prefix, keys.wrap(data_key, context.encode()))
     yield header
     cipher, bound = AESGCM(data_key), _bound(header, context)
-    count = 0
-    for plain, last in _sized(chunks, CHUNK):
+    for count, (plain, last) in enumerate(_sized(chunks, CHUNK)):
         yield cipher.encrypt(_nonce(prefix, count, last=last), plain, bound)
-        count += 1
 
 
 def unseal(chunks: Iterable[bytes], keys: Keys, context: str) -> Iterator[bytes]:
@@ -86,15 +85,14 @@ def unseal(chunks: Iterable[bytes], keys: Keys, context: str) -> Iterator[bytes]
     if data_key is None:
         raise _wrong_key(header, keys, context)
     cipher, bound = AESGCM(data_key), _bound(header.raw, context)
-    at, count = len(header.raw), 0
-    for piece, last in _sized(_with(rest, source), CHUNK + TAG):
+    at = len(header.raw)
+    for count, (piece, last) in enumerate(_sized(itertools.chain([rest], source), CHUNK + TAG)):
         try:
             plain = cipher.decrypt(_nonce(header.prefix, count, last=last), piece, bound)
         except InvalidTag:
             raise _changed(cipher, header, bound, piece, (context, at, count, last)) from None
         yield plain
         at += len(piece)
-        count += 1
 
 
 def read_header(source: Iterator[bytes], context: str) -> tuple[Header, bytes]:
@@ -158,11 +156,6 @@ def _sized(chunks: Iterable[bytes], size: int) -> Iterator[tuple[bytes, bool]]:
     yield bytes(held), True
 
 
-def _with(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
-    yield first
-    yield from rest
-
-
 def _nonce(prefix: bytes, count: int, *, last: bool) -> bytes:
     return prefix + _LENGTH.pack(count) + (b"\1" if last else b"\0")
 
@@ -179,9 +172,8 @@ def _wrong_key(header: Header, keys: Keys, context: str) -> SealError:
         return SealError(
             f"{context}: its header was changed, or it was sealed as another object (key {', '.join(sorted(held))})"
         )
-    return WrongKey(
-        f"{context}: expected one of the keys {named}, found {', '.join(keys.openers) or 'none'}; give the key that wrote it"
-    )
+    found = ", ".join(keys.openers) or "none"
+    return WrongKey(f"{context}: expected one of the keys {named}, found {found}; give the key that wrote it")
 
 
 def _changed(

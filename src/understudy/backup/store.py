@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -47,7 +47,7 @@ class AlreadyThere(StoreError):
 
 
 class Locked(StoreError):
-    """The destination keeps the object by a lock (Object Lock, a legal hold, a read-only folder): it was not deleted."""
+    """The destination keeps the object (Object Lock, a legal hold, a read-only folder): it was not deleted."""
 
 
 class Unreachable(StoreError):
@@ -55,7 +55,7 @@ class Unreachable(StoreError):
 
 
 class Refused(StoreError):
-    """The destination knows us not or forbids it: credentials, permissions, a clock that is wrong. Trying again will not help."""
+    """The destination forbids it: credentials, permissions, a wrong clock. Trying again will not help."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ class Store(ABC):
         """Write an object from a stream, in constant memory.
 
         An exception raised by ``chunks`` passes through and leaves no object. Raises `AlreadyThere` unless
-        ``replace``, and `StoreError`.
+        ``replace``, and `StoreError`. A small object that is there with the same bytes counts as written.
         """
 
     @abstractmethod
@@ -119,6 +119,13 @@ class Store(ABC):
     @abstractmethod
     def delete(self, keys: Iterable[str]) -> None:
         """Delete objects; one that is not there is no error. Raises `Locked`, with the others deleted."""
+
+    @abstractmethod
+    def sweep(self, before: datetime, *, confirm: bool) -> Sequence[str]:
+        """Remove what processes that were killed left half written before that time; each as a sentence.
+
+        Without ``confirm`` nothing is removed.
+        """
 
     def read(self, key: str) -> bytes:
         """A small object whole. Raises `Missing`, and `StoreError` past `READ_LIMIT`."""
@@ -153,6 +160,6 @@ def open_store(destination: Destination) -> Store:
     try:
         from understudy.backup.store_s3 import BucketStore
     except ImportError:
-        hint = "pip install 'understudy[backup]'"
-        raise StoreError(destination.name, "", "the package obstore is not installed", hint) from None
+        hint = "pip install 'understudy[backup,s3]'"
+        raise StoreError(destination.name, "", "the package boto3 is not installed", hint) from None
     return BucketStore(destination)

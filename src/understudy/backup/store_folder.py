@@ -10,26 +10,27 @@ import errno
 import hashlib
 import os
 import secrets
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 from understudy.backup.store import (
+    READ_LIMIT,
     AlreadyThere,
     Item,
     Locked,
     Missing,
     Refused,
     Store,
-    StoreError,
     Stored,
+    StoreError,
     Unreachable,
 )
 
 CHUNK: Final = 2**20
 UNFINISHED: Final = ".unfinished"
-"""Folder, below the destination, of objects that are being written. What a killed process left there is never listed."""
+"""Folder, below the destination, of objects that are being written; never listed."""
 _KINDS: Final = {
     errno.EACCES: Refused, errno.EPERM: Refused, errno.EROFS: Refused, errno.ESTALE: Unreachable,
     errno.EIO: Unreachable, errno.ETIMEDOUT: Unreachable, errno.EHOSTDOWN: Unreachable,
@@ -46,8 +47,6 @@ class FolderStore(Store):
     def put(self, key: str, chunks: Iterable[bytes], *, replace: bool = False) -> Stored:
         path = self._path(key)
         try:
-            if not replace and path.exists():
-                raise self._already(key)
             self._root.stat()
             (self._root / UNFINISHED).mkdir(mode=0o700, exist_ok=True)
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -56,7 +55,7 @@ class FolderStore(Store):
         unfinished = self._root / UNFINISHED / secrets.token_hex(16)
         try:
             stored = self._write(key, unfinished, chunks)
-            self._place(key, unfinished, path, replace=replace)
+            self._place(key, unfinished, path, stored, replace=replace)
         finally:
             unfinished.unlink(missing_ok=True)
         return stored
@@ -81,7 +80,7 @@ class FolderStore(Store):
                 raise self._error(key, error) from None
         return Stored(count, digest.hexdigest())
 
-    def _place(self, key: str, unfinished: Path, path: Path, *, replace: bool) -> None:
+    def _place(self, key: str, unfinished: Path, path: Path, stored: Stored, *, replace: bool) -> None:
         try:
             if replace:
                 unfinished.replace(path)
@@ -90,7 +89,8 @@ class FolderStore(Store):
             for folder in (path.parent, *path.parent.relative_to(self._root).parents):
                 _flush(self._root / folder)
         except FileExistsError:
-            raise self._already(key) from None
+            if stored.bytes > READ_LIMIT or hashlib.sha256(self.read(key)).hexdigest() != stored.sha256:
+                raise self._already(key) from None
         except OSError as error:
             raise self._error(key, error) from None
 
@@ -156,6 +156,21 @@ class FolderStore(Store):
             key, why = kept[0]
             more = f" and {len(kept) - 1} more" if len(kept) > 1 else ""
             raise self.wrong(key, f"not deleted{more} ({_reason(why)})", "the folder's owner decides", Locked)
+
+    def sweep(self, before: datetime, *, confirm: bool) -> Sequence[str]:
+        told = []
+        try:
+            for path in sorted((self._root / UNFINISHED).iterdir()):
+                written = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+                if written < before:
+                    told.append(f"{self.name}: {path.name}: unfinished object of {written:%Y-%m-%d}")
+                    if confirm:
+                        path.unlink(missing_ok=True)
+        except FileNotFoundError:  # nothing was ever written here, or another sweep was first
+            self._present("")
+        except OSError as error:
+            raise self._error("", error) from None
+        return told
 
     def _tidy(self, folder: Path) -> None:
         """Remove folders that have become empty, up to the destination itself."""

@@ -87,7 +87,7 @@ class Progress:
         return done if self.eta is None else f"{done}, {self.eta:.0f} s left"
 
 
-def write_part(
+def write_part(  # noqa: PLR0917 - the order is that of the stream
     source: BinaryIO | Iterable[bytes], stores: Sequence[Store], key: str, name: str, keys: Keys | None,
     progress: Progress,
 ) -> Part:  # fmt: skip

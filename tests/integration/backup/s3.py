@@ -1,0 +1,224 @@
+"""Servers that speak S3, on loopback: moto and MiniStack; and a proxy before them that has bad days.
+
+moto refuses parts under 5 MiB, as Amazon does; MiniStack refuses bodies that do not fit their checksum. Neither is
+the real thing, so every test of a bucket runs against both.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, Self
+
+from understudy.backup.store_s3 import BucketStore
+from understudy.config_backup import MIB, Destination
+from understudy.embedded import processes
+from understudy.embedded.postgresql import HOST, free_port
+
+SERVERS = ("moto", "ministack")
+ACCESS, SECRET = "the-access-key", "the-secret-of-the-bucket"
+BUCKET = "farm-backups"
+START_S = 60.0
+
+
+class S3Server:
+    """One server in a process of its own; ends with the thread that started it, at the latest."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind, self.port = kind, free_port()
+        self.endpoint = f"http://{HOST}:{self.port}"
+        self._folder = Path(tempfile.mkdtemp(prefix=f"understudy-{kind}-"))
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        environ = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
+        environ |= {"BIND_HOST": HOST, "GATEWAY_PORT": str(self.port), "TMPDIR": str(self._folder)}
+        environ |= {"S3_DATA_DIR": str(self._folder / "s3"), "SERVICES": "s3", "LOG_LEVEL": "ERROR"}
+        command = [sys.executable, "-m", "moto.server", "-H", HOST, "-p", str(self.port)]
+        if self.kind == "ministack":
+            command = [sys.executable, "-m", "ministack"]
+        with (self._folder / "log").open("wb") as log:
+            self._process = subprocess.Popen(
+                command, cwd=self._folder, env=environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                preexec_fn=lambda: processes.die_with_parent(signal.SIGKILL),
+            )  # fmt: skip
+        self._wait()
+        self.client().create_bucket(Bucket=BUCKET)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._process is not None
+        self._process.terminate()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def client(self) -> Any:
+        """boto3's client, to look at the bucket from outside."""
+        import boto3
+        from botocore.config import Config
+
+        return boto3.client(
+            "s3", endpoint_url=self.endpoint, region_name="us-east-1", aws_access_key_id=ACCESS,
+            aws_secret_access_key=SECRET, config=Config(s3={"addressing_style": "path"}),
+        )  # fmt: skip
+
+    def _wait(self) -> None:
+        assert self._process is not None
+        deadline = time.monotonic() + START_S
+        while time.monotonic() < deadline:  # the server offers no event: only its port tells
+            if self._process.poll() is not None:
+                break
+            try:
+                connection = http.client.HTTPConnection(HOST, self.port, timeout=5)
+                connection.request("GET", "/")
+                connection.getresponse().read()
+                return
+            except OSError:
+                time.sleep(0.05)
+        raise AssertionError(f"{self.kind} did not start: {(self._folder / 'log').read_text()[-2000:]}")
+
+
+def destination(endpoint: str, **changes: Any) -> Destination:
+    """A bucket of such a server, as configured."""
+    given = {
+        "name": "cloud", "bucket": BUCKET, "prefix": "", "endpoint": endpoint, "access_key": ACCESS,
+        "secret_key": SECRET, "part_bytes": 5 * MIB,
+    }  # fmt: skip
+    return Destination(**{**given, **changes})
+
+
+def bucket_store(endpoint: str, retry_seconds: float = 10.0, **changes: Any) -> BucketStore:
+    """A store in that bucket that loses patience sooner than a real one."""
+    return BucketStore(destination(endpoint, **changes), retry_seconds=retry_seconds)
+
+
+class MoodyProxy:
+    """Forwards requests of HTTP, and answers some of them itself, with an error of S3.
+
+    ``answer(status, code, times, matching)``: the next so many requests whose line (``PUT /bucket/key?...``) matches.
+    ``cut(times, matching)``: the next so many answers break off after half of their body.
+    """
+
+    def __init__(self, target_port: int) -> None:
+        self.asked: list[str] = []
+        self._answers: list[tuple[re.Pattern[str], int, str]] = []
+        self._cuts: list[re.Pattern[str]] = []
+        self._lock = threading.Lock()
+        self._server = ThreadingHTTPServer((HOST, 0), _handler(self, target_port))
+        self._server.daemon_threads = True
+        self.endpoint = f"http://{HOST}:{self._server.server_address[1]}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def answer(self, status: int, code: str, times: int = 1, matching: str = "") -> None:
+        with self._lock:
+            self._answers += [(re.compile(matching), status, code)] * times
+
+    def cut(self, times: int = 1, matching: str = "GET") -> None:
+        with self._lock:
+            self._cuts += [re.compile(matching)] * times
+
+    def calm(self) -> None:
+        """No more of it."""
+        with self._lock:
+            self._answers.clear()
+            self._cuts.clear()
+
+    def mood(self, line: str) -> tuple[int, str] | None:
+        """The error for this request, or None."""
+        with self._lock:
+            self.asked.append(line)
+            for index, (pattern, status, code) in enumerate(self._answers):
+                if pattern.search(line):
+                    del self._answers[index]
+                    return status, code
+        return None
+
+    def breaks(self, line: str) -> bool:
+        """Whether the answer to this request breaks off."""
+        with self._lock:
+            for index, pattern in enumerate(self._cuts):
+                if pattern.search(line):
+                    del self._cuts[index]
+                    return True
+        return False
+
+
+def _handler(proxy: MoodyProxy, target_port: int) -> Callable[..., BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def handle_one_request(self) -> None:
+            try:
+                super().handle_one_request()
+            except (ConnectionError, TimeoutError):
+                self.close_connection = True
+
+        def forward(self) -> None:
+            line = f"{self.command} {self.path}"
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            if mood := proxy.mood(line):
+                self.refuse(*mood)
+                return
+            connection = http.client.HTTPConnection(HOST, target_port, timeout=60)
+            connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+            for name, value in self.headers.items():
+                if name.lower() not in ("connection", "expect"):
+                    connection.putheader(name, value)
+            connection.endheaders(body)
+            answer = connection.getresponse()
+            content = answer.read()
+            self.send_response_only(answer.status)
+            for name, value in answer.getheaders():
+                if name.lower() not in ("transfer-encoding", "connection", "content-length"):
+                    self.send_header(name, value)
+            length = answer.getheader("Content-Length") if self.command == "HEAD" else str(len(content))
+            self.send_header("Content-Length", length or "0")
+            self.end_headers()
+            if content and proxy.breaks(line):
+                self.wfile.write(content[: len(content) // 2])
+                self.close_connection = True
+                return
+            self.wfile.write(content)
+            connection.close()
+
+        def refuse(self, status: int, code: str) -> None:
+            text = (
+                f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>not now</Message></Error>".encode()
+            )
+            self.send_response_only(status)
+            self.send_header("Content-Type", "application/xml")
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(text)
+
+        do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = forward  # noqa: N815
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    return Handler
