@@ -12,7 +12,7 @@ import pytest
 from tests.unit.web_world import GUARDED, OPERATOR, PASSWORD, READER, bearer, cluster, probe, state, world
 
 from understudy.lease import boot_now
-from understudy.model import NodeView, Plan, PlanKind, Policy, Rpo
+from understudy.model import NodeView, Plan, PlanKind, Policy, Role, Rpo
 from understudy.web.auth import Attempts
 from understudy.web.health import disabled
 from understudy.web.watcher import Watcher
@@ -88,6 +88,14 @@ async def test_an_unknown_lag_is_too_much(tmp_path: Path) -> None:
     async with world(tmp_path) as w:
         w.see(state(), probe("primary"), probe("standby", heartbeat=0))
         assert (await w.code(STANDBY), await w.code(f"{STANDBY}?lag=60")) == (200, 503)
+
+
+async def test_where_nobody_stands_by_there_is_no_lag(tmp_path: Path) -> None:
+    """The heartbeats of a detached node say how old its contents are, not how far it is behind."""
+    async with world(tmp_path) as w:
+        detached = state().with_record("cloud", role=Role.DETACHED)
+        w.see(detached, probe("primary"), probe("standby"))
+        assert (await w.client.get("/api/v1/clusters/main")).json()["lag_seconds"] is None
 
 
 async def test_an_agent_that_waits_answers_from_the_witness_and_says_so(tmp_path: Path) -> None:

@@ -37,8 +37,10 @@ class Seen:
 
     @property
     def lag(self) -> float | None:
-        """Seconds the standby is behind; None: nobody knows."""
-        if self.sight.acting or self.state is None:
+        """Seconds the standby is behind; None: nobody knows, or nobody stands by."""
+        if self.state is None or self.state.record(self.state.other).role is not Role.STANDBY:
+            return None
+        if self.sight.acting:
             return self.sight.lag_seconds
         watch, nodes = Watch(), dict(self.sight.nodes)
         primary = nodes[self.state.primary].probe

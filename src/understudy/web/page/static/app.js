@@ -127,7 +127,7 @@ function tabs(names) {
     setAttribute(link, "aria-current", name === page.selected ? "page" : null);
     setAttribute(link, "data-level", level);
     setText(link.children[0], name);
-    setText(link.children[1], { ok: "well", warn: "look", bad: "trouble", busy: "changing" }[level]);
+    setText(link.children[1], { ok: "well", warn: "attention", bad: "trouble", busy: "changing" }[level]);
   });
 }
 

@@ -18,7 +18,7 @@ export class Orders {
     this.failover = button("failover", "quiet danger-text", () => this.#change("failover"));
     this.lamp = h("span", { class: "lamp-icon" });
     this.text = h("span", {});
-    this.outcome = h("p", { class: "outcome", role: "status", hidden: true }, this.lamp, this.text);
+    this.outcome = h("p", { class: "outcome", role: "status", tabindex: "-1", hidden: true }, this.lamp, this.text);
     this.element = h("section", { class: "card orders", "aria-labelledby": "orders-title" },
       h("h3", { id: "orders-title" }, "Orders"),
       h("div", { class: "order-buttons" }, this.switchover, this.failback, this.pause, this.failover), this.outcome);
@@ -58,6 +58,7 @@ export class Orders {
     if (answer === null) return;
     this.order = { name, target, epoch, id: answer.id ?? answer.request?.id ?? answer.order ?? "", over: false };
     this.#tell("busy", `${words(name)} to ${target}: asked for, waiting for the agent.`);
+    this.outcome.focus(); // the button that was pressed is disabled now, and gone when the primary has changed
     this.#follow(this.cluster);
   }
 

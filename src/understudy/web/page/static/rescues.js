@@ -31,7 +31,13 @@ function manifest(found) {
   return h("details", {}, h("summary", {}, "Manifest"), h("dl", { class: "manifest" }, ...rows));
 }
 
-function rescue(found) {
+// The order for the part that may be applied; it is given on the agent's host, by a person.
+function command(found, cluster) {
+  if (!found.verdicts?.safe) return null;
+  return h("p", { class: "rescue-apply" }, "Apply the safe part: ", h("code", {}, `understudy rescue apply ${found.name} --cluster ${cluster}`));
+}
+
+function rescue(found, cluster) {
   const made = found.created ?? found.manifest?.created;
   const at = made ? Date.parse(made) : NaN;
   return h("li", { class: "rescue" },
@@ -39,6 +45,7 @@ function rescue(found) {
       Number.isNaN(at) ? null : h("time", { datetime: new Date(at).toISOString() }, clock(at))),
     h("p", { class: "rescue-name" }, found.name),
     verdicts(found.verdicts),
+    command(found, cluster),
     found.manifest ? manifest(found.manifest) : null);
 }
 
@@ -56,10 +63,10 @@ export class Rescues {
     try {
       const { rescues } = await get(`clusters/${encodeURIComponent(this.name)}/rescues`);
       const text = JSON.stringify(rescues);
-      if (text !== this.shown) this.list.replaceChildren(...rescues.map(rescue).reverse());
+      if (text !== this.shown) this.list.replaceChildren(...rescues.map((one) => rescue(one, this.name)).reverse());
       this.shown = text;
       setText(this.note, rescues.length
-        ? "Saved before the old primary was changed. Apply the safe part with: understudy rescue apply"
+        ? "Saved before the old primary was changed. The rows stay on the agent’s host."
         : "None: no old primary came back with commits of its own.");
     } catch (failed) {
       setText(this.note, failed.message);
