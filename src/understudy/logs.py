@@ -1,4 +1,4 @@
-"""How the agent logs: one line per event on stderr, for people or as JSON, without secrets."""
+"""How the agent logs: one line per event on stderr, for people, as JSON or in plain words, without secrets."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from typing import Any
 import structlog
 
 from understudy.config import mask
+from understudy.logs_plain import PlainStyle
 
 
 class LogFormat(StrEnum):
-    """CONSOLE: for people (coloured on a terminal). JSON: one object per line, for machines."""
+    """CONSOLE: for people (coloured on a terminal). JSON: one object a line, for machines. PLAIN: see `logs_plain`."""
 
     CONSOLE = "console"
     JSON = "json"
+    PLAIN = "plain"
 
 
 class LogLevel(StrEnum):
@@ -48,8 +50,14 @@ def _masked(value: object) -> object:
     return value
 
 
-def configure(form: LogFormat = LogFormat.CONSOLE, level: LogLevel = LogLevel.INFO) -> None:
-    """Set up structlog, and the standard library's logging through it, for this process."""
+def configure(
+    form: LogFormat = LogFormat.CONSOLE, level: LogLevel = LogLevel.INFO, plain: PlainStyle | None = None
+) -> None:
+    """Set up structlog, and the standard library's logging through it, for this process.
+
+    ``plain``: the style of PLAIN, where the caller wants it to learn clusters.
+    """
+    renderer = _renderer(form, plain or PlainStyle())
     number = logging.getLevelNamesMapping()[level.upper()]
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -60,7 +68,7 @@ def configure(form: LogFormat = LogFormat.CONSOLE, level: LogLevel = LogLevel.IN
         mask_secrets,
     ]
     structlog.configure(
-        processors=[*shared, _renderer(form)],
+        processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
@@ -69,14 +77,16 @@ def configure(form: LogFormat = LogFormat.CONSOLE, level: LogLevel = LogLevel.IN
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _renderer(form)],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )
     logging.basicConfig(handlers=[handler], level=max(number, logging.INFO), force=True)
 
 
-def _renderer(form: LogFormat) -> structlog.typing.Processor:
+def _renderer(form: LogFormat, plain: PlainStyle) -> structlog.typing.Processor:
     if form is LogFormat.JSON:
         return structlog.processors.JSONRenderer()
-    plain = structlog.dev.plain_traceback
-    return structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)
+    if form is LogFormat.PLAIN:
+        return plain
+    traceback = structlog.dev.plain_traceback
+    return structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=traceback)

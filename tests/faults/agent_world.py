@@ -30,6 +30,7 @@ class World:
     directory: Path
     witness: SqliteWitness
     running: list[tuple[asyncio.Task[None], asyncio.Event, PostgreSQLEngine]] = field(default_factory=list)
+    newest: ClusterAgent | None = None
 
     @property
     def name(self) -> str:
@@ -43,6 +44,7 @@ class World:
     def start_agent(self, *, standby: bool = False) -> asyncio.Task[None]:
         engine = PostgreSQLEngine(self.pair.cluster, clock=boot_now)
         agent = ClusterAgent(self.pair.cluster, engine, self.witness, self.directory, standby=standby)
+        self.newest = agent
         stop = asyncio.Event()
         task = asyncio.create_task(agent.run(stop))
         self.running.append((task, stop, engine))

@@ -33,9 +33,11 @@ def slow(world: World) -> Iterator[None]:
     world.sql("a", "DROP TRIGGER doze ON item")
 
 
-def commit_begun(world: World, work: Callable[[psycopg.Connection], object], **options: Any) -> Any:
+def commit_begun(
+    world: World, work: Callable[[psycopg.Connection], object], pool: Pool | None = None, **options: Any
+) -> Any:
     """Start it, and come back when its COMMIT is under way."""
-    pool = Pool(world.cluster, world.directory, max_size=1)
+    pool = pool or Pool(world.cluster, world.directory, max_size=1)
     result = in_thread(lambda: pool.run(work, exactly_once=True, **options))
     with world.admin() as admin:
         asleep = "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep'"

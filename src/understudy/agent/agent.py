@@ -67,8 +67,15 @@ class Sight:
     in_doubt: int = 0
 
 
+Listener = Callable[[ClusterState, ClusterState, Entry], None]
+"""Hears of each state that this agent has written: before, after, its line of history. Must not raise or wait."""
+
+
 class ClusterAgent:
     """Keeps one cluster alive from one host until cancelled.
+
+    Attributes:
+        listeners: told of what this agent decides and does.
 
     Args:
         engine, witness: for this cluster; the caller closes them.
@@ -100,6 +107,7 @@ class ClusterAgent:
             gates=self._gates,
         )
         self._doorbell = Doorbell(directory / f"{cluster.name}.sock", self._rung)
+        self.listeners: list[Listener] = []
         self.id = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self._log = structlog.get_logger().bind(cluster=cluster.name, agent=self.id)
         self._news = asyncio.Event()
@@ -306,11 +314,12 @@ class ClusterAgent:
             refuses = bool(node.error) and node.misses == 0
             if node.up and not self._up.get(name, False):
                 self._up[name] = True
-                self._record("node_up", f"{name} answers")
+                self._record("node_up", f"{name} answers", node=name)
             elif (down or refuses) and self._up.get(name, True):
                 self._up[name] = False
                 what = "refuses the agent" if refuses else f"missed {node.misses} probes"
-                self._record("node_down", f"{name} {what}: {node.error}")
+                text = f"{name} {what}: {node.error}"
+                self._record("node_down", text, node=name, misses=node.misses, error=node.error)
 
     async def _read(self) -> ClusterState:
         at = boot_now()
@@ -343,7 +352,9 @@ class ClusterAgent:
         entry = Entry(agent=self.id, kind=kind, message=message, took=took)
         written = await asyncio.to_thread(self._witness.write, after, expected=before.version, entry=entry)
         self._learn(written, at)
-        self._log.info(kind, message=message, took=took, epoch=written.epoch)
+        self._log.info(kind, message=message, took=took, **_facts(written))
+        for listener in self.listeners:
+            listener(before, written, entry)
         return written
 
     # --- work ------------------------------------------------------------------------------------------------
@@ -500,10 +511,14 @@ class ClusterAgent:
         else:
             self._log.info(rule, reason=reason)
 
-    def _record(self, kind: str, message: str) -> None:
-        """One line of history, written down with the next turn: the disk must not hold up the probes."""
+    def _record(self, kind: str, message: str, **facts: object) -> None:
+        """One line of history, written down with the next turn: the disk must not hold up the probes.
+
+        ``facts``: for the log only.
+        """
         epoch = self._state.epoch if self._state is not None else 0
-        self._log.info(kind, message=message, epoch=epoch)
+        known = _facts(self._state) if self._state is not None else {"epoch": 0}
+        self._log.info(kind, message=message, **known, **facts)
         self._history.append((epoch, Entry(agent=self.id, kind=kind, message=message)))
         self._news.set()
 
@@ -517,3 +532,11 @@ class ClusterAgent:
                 self._history.appendleft((epoch, entry))
                 self._log.warning("history_not_written", error=str(error))
                 return
+
+
+def _facts(state: ClusterState) -> dict[str, object]:
+    """What every line of the log says about the state it belongs to."""
+    facts: dict[str, object] = {"epoch": state.epoch, "primary": state.primary}
+    if state.plan is not None:
+        facts |= {"plan": str(state.plan.kind), "target": state.plan.target}
+    return facts

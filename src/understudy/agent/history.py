@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from understudy.witness import Event
+from understudy.witness import Entry, Event
 
 _STEP = "step:"
 _PASSING = ("node_up", "node_down", "agent_started", "agent_took_over", "witness_down", "try_again")
@@ -33,7 +33,7 @@ class Change:
         return self.steps[-1]
 
 
-def step_name(event: Event) -> str:
+def step_name(event: Event | Entry) -> str:
     """The step an event reports, or an empty string."""
     return event.kind.removeprefix(_STEP) if event.kind.startswith(_STEP) else ""
 

@@ -14,6 +14,7 @@ from understudy import logs
 from understudy.agent.service import Running, serve
 from understudy.cli.common import Cli, of
 from understudy.config import Config
+from understudy.logs_plain import PlainStyle
 
 
 def register(app: typer.Typer) -> None:
@@ -24,15 +25,24 @@ def register(app: typer.Typer) -> None:
 def run(
     context: typer.Context,
     standby: Annotated[bool, typer.Option("--standby", help="Wait for an acting agent's place.")] = False,
-    log_format: Annotated[logs.LogFormat, typer.Option(help="console or json")] = logs.LogFormat.CONSOLE,
+    log_format: Annotated[
+        logs.LogFormat, typer.Option(help="console, json or plain")
+    ] = logs.LogFormat.CONSOLE,
     log_level: Annotated[
         logs.LogLevel, typer.Option(help="debug, info, warning, error")
     ] = logs.LogLevel.INFO,
 ) -> None:
     """Run the agents of all configured clusters until SIGTERM; SIGHUP reads the configuration again."""
     cli = of(context)
-    logs.configure(log_format, log_level)
-    asyncio.run(serve(lambda: _load(cli), standby=standby, parts=(_monitor, _api)))
+    plain = PlainStyle()
+    logs.configure(log_format, log_level, plain)
+
+    def load() -> Config:
+        config = _load(cli)
+        plain.learn(config.clusters)
+        return config
+
+    asyncio.run(serve(load, standby=standby, parts=(_monitor, _api, _telemetry)))
 
 
 async def _monitor(running: Running, leave: asyncio.Event) -> None:
@@ -49,6 +59,15 @@ async def _api(running: Running, leave: asyncio.Event) -> None:
         from understudy.web.serve import serve_api
 
         await serve_api(running, leave)
+
+
+async def _telemetry(running: Running, leave: asyncio.Event) -> None:
+    """Make spans of plans, where OpenTelemetry is installed."""
+    try:
+        from understudy.integrations.telemetry_plans import trace_plans
+    except ImportError:
+        return
+    await trace_plans(running, leave)
 
 
 def _load(cli: Cli) -> Config:

@@ -19,7 +19,18 @@ def hold(host: Host, until: float) -> Lease:
 
     Raises `NoPrimaryAvailable`, which says why, when that does not happen in time.
     """
-    began = monotonic()
+    lease = host.file.read()
+    if lease is not None and host.usable(lease):
+        return lease
+    why, began, granted = host.why(lease), monotonic(), None
+    try:
+        granted = _wait(host, until, began)
+        return granted
+    finally:
+        host.held(why, monotonic() - began, granted)
+
+
+def _wait(host: Host, until: float, began: float) -> Lease:
     while True:
         version = host.version
         lease = host.file.read()

@@ -285,7 +285,7 @@ class Guard:
 
     def _in_doubt(self, what: str) -> CommitInDoubt:
         if self._host is not None:
-            self._host.doubt()
+            self._host.doubt(self.node, self.epoch)
         return CommitInDoubt(
             f"{what}. Whether the transaction on node {self.node!r} (epoch {self.epoch}) will remain is unknown. "
             "Look on the present primary for what it would have left before doing it again, "

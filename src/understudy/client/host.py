@@ -38,6 +38,16 @@ class LeaseListener(Protocol):
         """After a fork: let go of everything that is the parent's, and return it so that it is kept alive."""
 
 
+class Observer(Protocol):
+    """Hears of what happens seldom: nothing here costs a transaction that is neither held nor lost. Must not raise."""
+
+    def held(self, host: Host, why: str, seconds: float, lease: Lease | None) -> None:
+        """A transaction has waited to begin, because of ``why``; None: no lease let it. In the thread that waited."""
+
+    def doubted(self, host: Host, node: str, epoch: int) -> None:
+        """A commit is in doubt. In the thread that committed."""
+
+
 class Host:
     """The lease of one cluster on this host, and those in this process who depend on it."""
 
@@ -46,6 +56,7 @@ class Host:
         self.file = LeaseFile(self.directory / f"{cluster.name}.lease")
         self.slot = self.file.register()
         self._registered = True
+        self.observers: list[Observer] = []
         self._begin()
 
     def _begin(self) -> None:
@@ -187,11 +198,18 @@ class Host:
         """Tell the agent at once of a connection error (it answers with a burst of probes). Best effort."""
         self._tell_agent({"node": node, "epoch": epoch, "error": error[:500]})
 
-    def doubt(self) -> None:
+    def held(self, why: str, seconds: float, lease: Lease | None) -> None:
+        """A transaction has waited so long until this lease let it begin; None: it gave up."""
+        for observer in self.observers:
+            observer.held(self, why, seconds, lease)
+
+    def doubt(self, node: str, epoch: int) -> None:
         """Tell the agent, which counts them, that a commit is in doubt: now, or as soon as it can be told."""
         with self._lock:
             self._doubts += 1
         self._tell_doubts()
+        for observer in self.observers:
+            observer.doubted(self, node, epoch)
 
     def _tell_doubts(self) -> None:
         with self._lock:

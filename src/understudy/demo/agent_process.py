@@ -39,10 +39,10 @@ def environment(config: Path) -> dict[str, str]:
 
 
 class AgentProcess:
-    """One agent. ``log`` gets what it prints."""
+    """One agent. ``log`` gets what it prints; ``options``: further ones of `understudy run`."""
 
-    def __init__(self, config: Path, log: Path, *, standby: bool = False) -> None:
-        self._config, self.log, self._standby = config, log, standby
+    def __init__(self, config: Path, log: Path, *options: str) -> None:
+        self._config, self.log, self._options = config, log, options
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -56,10 +56,9 @@ class AgentProcess:
         """Start it; nothing to do where it runs. When it acts, the witness says so."""
         if self.pid is not None:
             return
-        arguments = ["run", "--standby"] if self._standby else ["run"]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*PROGRAM, *arguments],
+                [*PROGRAM, "run", *self._options],
                 env=environment(self._config),
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -86,7 +86,7 @@ class Lab:
         self.config_file = self.folder / "understudy.toml"
         self.directory = self.folder / "state"
         self.agent = AgentProcess(self.config_file, self.folder / "agent.log")
-        self.standby_agent = AgentProcess(self.config_file, self.folder / "agent-standby.log", standby=True)
+        self.standby_agent = AgentProcess(self.config_file, self.folder / "agent-standby.log", "--standby")
 
     def __enter__(self) -> Self:
         self._stack.enter_context(termination_as_exit())
