@@ -60,6 +60,11 @@ def test_a_journal_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert journal.all_of(tmp_path / "drills") == ([drill()], [])
 
 
+def test_whole_numbers_are_good_enough_for_seconds(tmp_path: Path) -> None:
+    given = replace(drill(), rto=3600, seconds=40)
+    assert journal.read(journal.write(tmp_path, given)) == drill()
+
+
 def test_a_folder_that_is_not_there_holds_none(tmp_path: Path) -> None:
     assert journal.all_of(tmp_path / "none") == ([], [])
 

@@ -39,6 +39,7 @@ class Exit(IntEnum):
     REFUSED = 3
     UNREACHABLE = 4
     NO_AGENT = 5
+    INCONCLUSIVE = 6
     INTERRUPTED = 130
 
 

@@ -191,9 +191,8 @@ def _account(stage: Stage, pair: Pair) -> None:
         what, held = f"nothing older than max_lag_seconds ({bound:g} s) is lost", exposed <= bound
     else:
         what, held = "no acknowledged write is lost", lost == 0
-    stage.check(
-        what, held, f"{counted.acked} acknowledged, {lost} not {where}, the oldest {exposed:.3f} s old"
-    )
+    age = f", the oldest {exposed:.3f} s before the fault" if lost else ""
+    stage.check(what, held, f"{counted.acked} acknowledged, {lost} not {where}{age}")
     stage.check(
         "nothing was applied twice", counted.doubled == 0, f"{counted.doubled} copies beyond the first"
     )

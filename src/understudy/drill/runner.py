@@ -78,7 +78,7 @@ def run(
         before=tuple(_clean(before)),
         timeline=tuple(sorted(stage.timeline, key=lambda activity: activity.offset)),
         after=tuple(_clean(after)),
-        evidence=tuple(_clean(stage.evidence)),
+        evidence=tuple(stage.evidence),
         skipped=tuple(stage.skipped),
         cleanup=tuple(_clean(cleanup)),
         recovery=stage.recovery,
@@ -138,7 +138,7 @@ def _figures(stage: Stage, checks: Sequence[Check]) -> str:
 
 
 def _clean(checks: Sequence[Check]) -> list[Check]:
-    """Evidence without secrets: messages of drivers may quote a DSN."""
+    """The world's checks without secrets, as the stage's are."""
     return [
         Check(what=c.what, outcome=c.outcome, evidence=mask(c.evidence), seconds=c.seconds) for c in checks
     ]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
+from understudy.config import mask
 from understudy.errors import UnderstudyError
 from understudy.readiness.journal import Activity, Check, Loss, Outcome, Recovery
 
@@ -20,7 +21,7 @@ class Aborted(UnderstudyError):
 
 @dataclass(slots=True)
 class Stage:
-    """What one drill notes while it runs.
+    """What one drill notes while it runs, without secrets: messages of drivers may quote a DSN.
 
     Args:
         say: told what goes on, one sentence at a time.
@@ -71,7 +72,7 @@ class Stage:
                     offset=round(began - self.began, 6),
                     seconds=round(ended - began, 6),
                     outcome=outcome,
-                    output="; ".join(told),
+                    output=mask("; ".join(told)),
                 )
             )
 
@@ -79,12 +80,13 @@ class Stage:
         """Something that was seen happening at a time of this clock."""
         offset = round(at - self.began, 6)
         self.timeline.append(
-            Activity(name=name, offset=offset, seconds=0.0, outcome=Outcome.PASS, output=output)
+            Activity(name=name, offset=offset, seconds=0.0, outcome=Outcome.PASS, output=mask(output))
         )
 
     def check(self, what: str, held: bool | None, evidence: str, *, seconds: float = 0.0) -> bool:
         """Note whether a statement holds; None: it could not be checked. Returns whether it does."""
         outcome = Outcome.INCONCLUSIVE if held is None else Outcome.PASS if held else Outcome.FAIL
+        evidence = mask(evidence)
         self.evidence.append(Check(what=what, outcome=outcome, evidence=evidence, seconds=round(seconds, 6)))
         self.say(f"{what}: {outcome.value} ({evidence})")
         return bool(held)

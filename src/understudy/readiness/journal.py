@@ -161,7 +161,7 @@ def write(folder: Path, journal: Journal) -> Path:
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o750)
     before = _files(folder)
-    linked = replace(journal, previous=_hash(before[-1]) if before else _FIRST)
+    linked = _as_read(replace(journal, previous=_hash(before[-1]) if before else _FIRST))
     file = folder / f"{journal.id}.json"
     unfinished = file.with_suffix(".unfinished")
     with unfinished.open("w") as stream:
@@ -207,6 +207,12 @@ def all_of(folder: Path) -> tuple[list[Journal], list[str]]:
                 wrong.append(f"{file}: the journal before it was another than {before.name} as it is now")
         before = file
     return journals, wrong
+
+
+def _as_read(journal: Journal) -> Journal:
+    """The same as a reader will have it: 3600 given for a float becomes 3600.0, which has another hash."""
+    text = strict_json.encode(journal, layout=FORMAT, key="understudy")
+    return strict_json.decode(Journal, text, layout=FORMAT, key="understudy", what=journal.id)
 
 
 def _hash(file: Path) -> str:

@@ -1,0 +1,89 @@
+"""Reports hold everything the journal holds, and nothing that could harm who reads them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.test_journal import drill
+from understudy.drill import report, runbook
+from understudy.drill.catalogue import SCENARIOS
+from understudy.readiness.journal import Activity, Check, Outcome, Recovery
+
+TRICKY = '<script>alert("x")</script> | \x00 \ud800 & ]]>'
+
+
+def tricky() -> object:
+    check = Check(what=TRICKY, outcome=Outcome.FAIL, evidence=TRICKY, seconds=1.0)
+    line = Activity(name=TRICKY, offset=1.0, seconds=2.0, outcome=Outcome.INCONCLUSIVE, output=TRICKY)
+    return replace(drill(), evidence=(check,), timeline=(line,), summary=TRICKY, skipped=(TRICKY,))
+
+
+def test_markdown_says_what_was_measured() -> None:
+    text = report.markdown(drill())
+    for part in (
+        "failover-crash: pass",
+        "0.120 s",
+        "1.120 s",
+        "400",
+        "kill -9",
+        "412 in 2 s",
+        "no browser here",
+    ):
+        assert part in text
+
+
+def test_the_page_escapes_and_needs_nothing_else() -> None:
+    page = report.html(tricky())
+    assert "<script" not in page
+    assert "default-src 'none'" in page
+    assert "http://" not in page
+    assert "https://" not in page
+
+
+def test_a_table_of_markdown_keeps_its_columns() -> None:
+    rows = [
+        line for line in report.markdown(tricky()).splitlines() if "alert" in line and line.startswith("|")
+    ]
+    assert rows
+    for row in rows:
+        assert row.replace("\\|", "").count("|") in (5, 6)
+
+
+def test_junit_is_xml_whatever_was_found() -> None:
+    root = ElementTree.fromstring(report.junit([drill(), tricky()]))
+    suites = root.findall("testsuite")
+    assert [suite.get("failures") for suite in suites] == ["0", "1"]
+    assert all(len(suite.findall("testcase")) == int(suite.get("tests", 0)) for suite in suites)
+
+
+@given(st.lists(st.tuples(st.floats(0, 1e4), st.floats(0, 1e4)), max_size=20), st.floats(0, 1e4))
+def test_bars_lie_in_the_drawing(times: list[tuple[float, float]], seconds: float) -> None:
+    lines = tuple(Activity(name="x", offset=o, seconds=s, outcome=Outcome.PASS, output="") for o, s in times)
+    for bar in report.bars(replace(drill(), timeline=lines, seconds=seconds)):
+        assert 0 <= bar.left <= 640
+        assert bar.left + bar.width <= 640 + 1.5 + 1e-6
+
+
+def test_the_trend_compares_with_drills_of_the_same_kind() -> None:
+    def took(number: int, seconds: float, scenario: str = "failover-crash") -> object:
+        recovery = Recovery(detect=0, decide=0, act=seconds, verify=0, writes=0)
+        return replace(drill(number), recovery=recovery, scenario=scenario)
+
+    earlier = [took(1, 1.0), took(2, 99.0, "switchover"), took(3, 1.2)]
+    assert (
+        report.trend(took(4, 2.4), earlier)
+        == "2.40 s to recover; the median of the last 2 was 1.20 s (+100 %)"
+    )
+    assert report.trend(took(1, 2.4), earlier) == ""
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
+def test_the_runbook_has_every_drill(scenario) -> None:  # type: ignore[no-untyped-def]
+    page = runbook.markdown()
+    assert f"## {scenario.title}\n" in page
+    assert scenario.hypothesis in page
