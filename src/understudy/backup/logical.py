@@ -1,0 +1,286 @@
+"""Dumps: pg_dump of the primary in one snapshot, streamed into the destinations, with what was in that snapshot.
+
+A backup of one cluster is made by one process of a host at a time. Its parts:
+
+    archive   pg_dump's custom format, or a tar of its directory format; not compressed by pg_dump
+    roles     the server's roles without passwords (`roles`)
+    ranges    sums of ranges of keys, to say where a restored table differs (`contents`)
+
+Scope ``all`` is everything; ``schema-only`` no rows; names of tables: the schema of everything with the rows of these.
+"""
+
+from __future__ import annotations
+
+import tarfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import understudy
+from understudy.backup import contents, roles, snapshot, staging
+from understudy.backup.catalog import MANIFEST, Catalog
+from understudy.backup.contents import Divided, Ranges, Relation
+from understudy.backup.keys import Keys
+from understudy.backup.manifest import Kind, Manifest, Part, Table
+from understudy.backup.programs import READ, Child, command_line, program, version_of
+from understudy.backup.snapshot import LOCK_WAIT_S, Snapshot
+from understudy.backup.source import (
+    BackupRefused,
+    Guard,
+    Source,
+    alone,
+    new_id,
+    now_text,
+    primary_of,
+    still,
+)
+from understudy.backup.store import Store, StoreError
+from understudy.backup.stream import Progress, write_part
+from understudy.config import Config
+from understudy.model import Cluster
+
+ARCHIVE: Final = "archive"
+ROLES: Final = "roles"
+RANGES: Final = "ranges"
+FORMS: Final = ("custom", "directory")
+TIMEOUT_S: Final = 12 * 3600.0
+JOBS: Final = 2
+_PROVIDER_SCHEMAS: Final = frozenset(
+    {"vault", "pgsodium", "pgsodium_masks", "realtime", "_realtime", "supabase_functions", "supabase_migrations",
+     "graphql", "graphql_public", "net", "cron", "pgbouncer", "extensions", "_analytics", "_supavisor", "pgtle"}
+)  # fmt: skip
+"""Schemas that a provider keeps for itself. Where their tables are closed to us they are left out, and the manifest
+says so. Supabase's ``auth`` and ``storage`` are not among them: their rows are the application's."""
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Job:
+    """What one backup is made with."""
+
+    id: str
+    source: Source
+    stores: tuple[Store, ...]
+    keys: Keys | None
+    scope: tuple[str, ...]
+    form: str
+    tell: Tell
+
+    def write(self, name: str, chunks: Iterator[bytes] | bytes, total: int | None = None) -> Part:
+        """One part into every destination. Raises StoreError where none takes it."""
+        progress = Progress(f"{self.id} {name}", total, self.tell)
+        key = f"{self.source.cluster}/{self.id}/{name}"
+        pieces = [chunks] if isinstance(chunks, bytes) else chunks
+        return write_part(pieces, self.stores, key, name, self.keys, progress)
+
+
+def create(
+    config: Config,
+    cluster: Cluster,
+    stores: Sequence[Store],
+    keys: Keys | None,
+    *,
+    scope: tuple[str, ...] = ("all",),
+    form: str = "custom",
+    tell: Tell = lambda _: None,
+    cancel: threading.Event | None = None,
+    timeout: float = TIMEOUT_S,
+) -> Manifest:
+    """Make a backup of the cluster's primary. When this returns, the backup exists wherever its parts are whole.
+
+    Args:
+        scope: ``("all",)``, ``("schema-only",)``, or names of tables, ``name`` or ``schema.name``.
+        form: ``custom``, or ``directory`` (several sessions at once; needs room for the whole dump beneath TMPDIR).
+        tell: gets a line now and then, and each problem that did not stop the backup.
+        cancel: set it, from any thread, to give the backup up.
+        timeout: seconds after which it is given up.
+
+    Raises `BackupRefused` (nothing was begun), `BackupAborted` (the primary changed, cancelled, too long),
+    `BackupError`, StoreError, KeysError. No manifest is written then, and what was stored is removed again where
+    that is possible.
+    """
+    assert form in FORMS
+    source = primary_of(config, cluster)
+    job = _Job(
+        id=new_id(Kind.LOGICAL), source=source, stores=tuple(stores), keys=keys, scope=scope, form=form, tell=tell
+    )  # fmt: skip
+    with (
+        alone(config.directory, f"backup-{cluster.name}"),
+        Guard(source, cancel=cancel or threading.Event(), timeout=timeout) as guard,
+    ):
+        try:
+            return _create(job, guard)
+        except BaseException:
+            _remove(job)
+            guard.check()  # the reason why everything else failed
+            raise
+
+
+def _create(job: _Job, guard: Guard) -> Manifest:
+    started, source = now_text(), job.source
+    with snapshot.session(source) as connection:
+        facts = snapshot.facts(connection)
+        dump = program("pg_dump", facts.major)
+        tables = contents.relations(connection)
+        left_out = _left_out(source, facts.role, tables)
+        with snapshot.opened(connection, source, left_out) as moment:
+            guard.on_abort(lambda: snapshot.sever(connection))
+            chosen = _chosen(job.scope, moment.tables)
+            standing = contents.sequences(connection) if job.scope == ("all",) else ()
+            found_roles = roles.read(connection)
+            with ThreadPoolExecutor(1, thread_name_prefix="fingerprints") as pool:
+                counted = pool.submit(_count, moment, chosen, guard, large=job.scope == ("all",))
+                try:
+                    wanted = [*_except(left_out), *_without_rows(job.scope, moment.tables, chosen)]
+                    total = sum(t.all_bytes for t in chosen)
+                    parts = [_archive(job, [str(dump), f"--snapshot={moment.id}", *wanted], total, guard)]
+                except BaseException:
+                    snapshot.sever(connection)  # or the pool waits for the last table
+                    raise
+                counts, ranges = counted.result()
+    parts += [
+        job.write(ROLES, roles.encode(found_roles)),
+        job.write(RANGES, contents.encode(Divided(tables=ranges))),
+    ]
+    guard.check()
+    still(source)
+    scope = (*job.scope, *(f"-{name}" for name in sorted(left_out)))
+    facts = moment.facts
+    manifest = Manifest(
+        id=job.id, cluster=source.cluster, engine="postgresql", kind=Kind.LOGICAL, form=job.form, scope=scope,
+        node=source.node, epoch=source.epoch, started=started, finished=now_text(), database=facts.database,
+        encoding=facts.encoding, locale=facts.locale, server_version=facts.version, client_version=version_of(dump),
+        system_identifier=facts.system, timeline=facts.timeline, start_lsn=facts.lsn, end_lsn=facts.lsn,
+        extensions=facts.extensions, tables=counts, sequences=standing, parts=tuple(parts),
+        recipients=job.keys.recipients if job.keys is not None else (), tool=f"understudy {understudy.__version__}",
+    )  # fmt: skip
+    places = Catalog(job.stores).commit(manifest)
+    if absent := [store.name for store in job.stores if store.name not in places]:
+        job.tell(f"{job.id}: NOT in {', '.join(absent)}; it is in {', '.join(places)}")
+    return manifest
+
+
+def _remove(job: _Job) -> None:
+    """Take away what a failed backup has stored. Without a manifest it is no backup anyway."""
+    for store in job.stores:
+        try:
+            names = {item.key for item in store.list(f"{job.source.cluster}/{job.id}/")}
+            store.delete(sorted(names, key=lambda name: not name.endswith(MANIFEST)))
+        except StoreError as error:
+            job.tell(f"{job.id}: its remains could not be removed: {error}")
+
+
+# --- what ---------------------------------------------------------------------------------------------------
+
+
+def _left_out(source: Source, role: str, tables: Sequence[Relation]) -> frozenset[str]:
+    """The provider's schemas that are closed to us. Raises `BackupRefused` for any other table that is."""
+    closed = [t for t in tables if not t.readable]
+    others = [t for t in closed if t.schema not in _PROVIDER_SCHEMAS]
+    if others:
+        names = ", ".join(t.full_name for t in others[:10]) + (" ..." if len(others) > 10 else "")
+        schemas = ", ".join(sorted({_pattern(t.schema) for t in others}))
+        raise BackupRefused(
+            f"{source.node}: role {role} may not read {len(others)} tables ({names}), and a backup without them would"
+            f' be none: GRANT USAGE ON SCHEMA {schemas} TO "{role}";'
+            f' GRANT SELECT ON ALL TABLES IN SCHEMA {schemas} TO "{role}";'
+        )
+    return frozenset(t.schema for t in closed)
+
+
+def _chosen(scope: tuple[str, ...], tables: Sequence[Relation]) -> list[Relation]:
+    """The tables whose rows are backed up. Raises `BackupRefused` for a name that is none, or several."""
+    with_rows = [t for t in tables if not t.partitioned]
+    if scope == ("all",):
+        return with_rows
+    if scope == ("schema-only",):
+        return []
+    return [t for t in with_rows if t.full_name in named(scope, [(t.schema, t.name) for t in with_rows])]
+
+
+def named(names: Sequence[str], known: Sequence[tuple[str, str]]) -> set[str]:
+    """Full names of the tables that are asked for. Raises `BackupRefused`."""
+    found = set()
+    for name in names:
+        hits = [f"{s}.{t}" for s, t in known if name in (t, f"{s}.{t}")]
+        if len(hits) != 1:
+            what = f"several: {', '.join(hits)}" if hits else "no such table with rows of its own"
+            raise BackupRefused(f"table {name}: expected one table, found {what}; write schema.name")
+        found.add(hits[0])
+    return found
+
+
+def _count(
+    moment: Snapshot, tables: Sequence[Relation], guard: Guard, *, large: bool
+) -> tuple[tuple[Table, ...], tuple[Ranges, ...]]:
+    """Rows and fingerprint of every table, in the snapshot."""
+    counts, ranges = [], []
+    for relation in tables:
+        guard.check()
+        table, divided = contents.fingerprint(moment.connection, relation)
+        counts.append(table)
+        if divided is not None:
+            ranges.append(divided)
+    objects = contents.large_objects(moment.connection) if large else None
+    return tuple(counts + ([objects] if objects is not None else [])), tuple(ranges)
+
+
+# --- how ----------------------------------------------------------------------------------------------------
+
+
+def _archive(job: _Job, arguments: list[str], total: int, guard: Guard) -> Part:
+    """pg_dump into the part ``archive``."""
+    line, environment = command_line(job.source.dsn, f"{job.source.cluster}/dump")
+    arguments += [
+        *(f"--format={job.form}", "--compress=0", "--no-password", "--no-subscriptions", f"--dbname={line}"),
+        *(f"--lock-wait-timeout={int(LOCK_WAIT_S * 1000)}", "--exclude-schema=understudy"),
+    ]
+    if job.form == "custom":
+        with Child(arguments, environment, dsn=job.source.dsn) as child:
+            guard.on_abort(child.end)
+            return job.write(ARCHIVE, child.chunks(), total)
+    with staging.folder() as place:
+        staging.require_space(place, total, "the dump")
+        target = place / "dump"
+        more = [f"--file={target}", f"--jobs={JOBS}", "--no-sync"]
+        with Child([*arguments, *more], environment, dsn=job.source.dsn, output=False) as child:
+            guard.on_abort(child.end)
+            child.finish()
+        return job.write(ARCHIVE, tarred(target), total)
+
+
+def _except(left_out: frozenset[str]) -> list[str]:
+    return [f"--exclude-schema={_pattern(schema)}" for schema in sorted(left_out)]
+
+
+def _without_rows(
+    scope: tuple[str, ...], tables: Sequence[Relation], chosen: Sequence[Relation]
+) -> list[str]:
+    if scope == ("schema-only",):
+        return ["--schema-only"]
+    kept = {t.oid for t in chosen}
+    others = [t for t in tables if t.oid not in kept and not t.partitioned]
+    return [f"--exclude-table-data={_pattern(t.schema)}.{_pattern(t.name)}" for t in others]
+
+
+def _pattern(name: str) -> str:
+    """A name as pg_dump's patterns take it literally."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def tarred(folder: Path) -> Iterator[bytes]:
+    """The files of a folder as one tar, in constant memory; each is removed when it has gone by."""
+    for path in sorted(folder.iterdir()):
+        info = tarfile.TarInfo(path.name)
+        info.size = path.stat().st_size
+        yield info.tobuf(tarfile.GNU_FORMAT)
+        with path.open("rb") as file:
+            while chunk := file.read(READ):
+                yield chunk
+        yield bytes(-info.size % tarfile.BLOCKSIZE)
+        path.unlink()
+    yield bytes(2 * tarfile.BLOCKSIZE)
