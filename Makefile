@@ -3,6 +3,7 @@
 PYTHON ?= python3
 SEEDS  ?= 10000
 PYTEST_ARGS ?=
+FARM_ARGS ?=
 
 VENV  := .venv
 BIN   := $(VENV)/bin
@@ -11,7 +12,7 @@ LINTED = src tests tools $(wildcard bench ifarm)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-all bench peers simulate mutants lint format docs
+.PHONY: help setup demo farm test test-all bench peers simulate mutants lint format docs
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -25,11 +26,16 @@ $(STAMP): pyproject.toml uv.lock tools/bootstrap.py $(wildcard */pyproject.toml)
 demo: $(STAMP) ## fail over and come home on two real servers of this machine, explained step by step
 	$(BIN)/understudy demo
 
+farm: $(STAMP) ## start iFarm on two real servers of this machine, with a small herd; prints URL and login
+	$(BIN)/python ifarm/manage.py farm
+
 test: $(STAMP) ## run all tests but the slow ones
 	$(BIN)/pytest -m "not slow" -n 2 --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/pytest -c ifarm/pyproject.toml -m "not slow" $(or $(FARM_ARGS),ifarm)
 
 test-all: $(STAMP) ## run all tests
 	$(BIN)/pytest $(PYTEST_ARGS)
+	$(BIN)/pytest -c ifarm/pyproject.toml $(or $(FARM_ARGS),ifarm)
 
 bench: $(STAMP) ## measure: every bench/*.py, one after another
 	@set -e; for file in $(sort $(filter-out bench/_% bench/conftest.py,$(wildcard bench/*.py))); do \
@@ -48,6 +54,7 @@ lint: $(STAMP) ## check format, style, types and the direction of imports
 	$(BIN)/ruff format --check $(LINTED)
 	$(BIN)/ruff check $(LINTED)
 	$(BIN)/mypy --strict src/understudy
+	$(BIN)/mypy --strict ifarm
 	$(BIN)/lint-imports
 	$(BIN)/python tools/check_repository.py
 	$(BIN)/python tools/generate_diagram.py --check

@@ -1,0 +1,1 @@
+"""iFarm: a multi-tenant livestock backend on Understudy."""

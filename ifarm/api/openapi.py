@@ -1,0 +1,111 @@
+"""The OpenAPI 3.1 document, from the operations of the views."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, inline_serializer
+from rest_framework import serializers
+
+from ifarm.api.pages import LARGEST, SIZE
+from ifarm.api.views import Operation, TenantView
+
+_ERRORS = {401: "not authenticated", 403: "the role does not allow it", 404: "not found", 503: "no primary"}
+
+
+class ProblemOutput(serializers.Serializer):
+    """RFC 9457."""
+
+    type = serializers.CharField()
+    title = serializers.CharField()
+    status = serializers.IntegerField()
+    detail = serializers.CharField()
+    instance = serializers.CharField(required=False)
+
+
+def canonical_routes(endpoints: list[Any], **_: Any) -> list[Any]:
+    """Leave the aliases without a tenant in their path out of the document."""
+    return [
+        endpoint
+        for endpoint in endpoints
+        if not issubclass(endpoint[3].cls, TenantView) or "{tenant_id}" in endpoint[0]
+    ]
+
+
+class OperationSchema(AutoSchema):
+    """Reads `Operation` instead of guessing from querysets."""
+
+    @property
+    def _operation(self) -> Operation | None:
+        return getattr(getattr(self.view, self.method.lower(), None), "operation", None)
+
+    def get_operation_id(self) -> str:
+        """By its path: animals_list, animals_create, …"""
+        return str(super().get_operation_id())
+
+    def get_tags(self) -> list[str]:
+        """The app."""
+        return [type(self.view).__module__.split(".")[1]]
+
+    def get_request_serializer(self) -> Any:
+        """The input."""
+        return self._operation.input if self._operation else super().get_request_serializer()
+
+    def get_response_serializers(self) -> Any:
+        """The output, in pages where there are pages, and the errors."""
+        declared = self._operation
+        if declared is None:
+            return super().get_response_serializers()
+        problems = {
+            (status, "application/problem+json"): OpenApiResponse(ProblemOutput, description=text)
+            for status, text in self._errors(declared).items()
+        }
+        return {
+            (declared.status, "application/json") if declared.output else 204: self._output(declared),
+            **problems,
+        }
+
+    def _errors(self, declared: Operation) -> dict[int, str]:
+        found = dict(_ERRORS)
+        if declared.input is not None or declared.order is not None:
+            found[400] = "a field or parameter is not valid"
+        if self.method not in ("GET", "HEAD"):
+            found |= {409: "contradicts what is there", 422: "a rule says no"}
+        if declared.versioned:
+            found |= {412: "changed in the meantime", 428: "the version is missing"}
+        return found
+
+    def _output(self, declared: Operation) -> Any:
+        if declared.output is None or declared.order is None:
+            return declared.output
+        name = declared.output.__name__.removesuffix("Output")
+        return inline_serializer(
+            f"{name}Page",
+            {"next": serializers.URLField(allow_null=True), "results": declared.output(many=True)},
+        )
+
+    def get_override_parameters(self) -> list[Any]:
+        """Headers, pages and filters."""
+        declared = self._operation
+        if declared is None:
+            return []
+        found = []
+        if self.method not in ("GET", "HEAD"):
+            found.append(OpenApiParameter("Idempotency-Key", str, OpenApiParameter.HEADER))
+        if declared.versioned:
+            found.append(OpenApiParameter("If-Match", str, OpenApiParameter.HEADER))
+        if declared.order is not None:
+            limit = {"type": "integer", "minimum": 1, "maximum": LARGEST, "default": SIZE}
+            found += [
+                OpenApiParameter("cursor", str),
+                OpenApiParameter("limit", limit),
+                OpenApiParameter("sort", str, enum=declared.order.choices, default=declared.order.default),
+            ]
+        for name in declared.filters.base_filters if declared.filters else ():
+            found.append(OpenApiParameter(name, OpenApiTypes.STR))
+        return found
+
+    def _is_list_view(self, serializer: Any = None) -> bool:
+        return False

@@ -1,0 +1,139 @@
+"""One shape for every error: `application/problem+json` (RFC 9457), from one handler."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any, Final
+
+from django.apps import apps
+from django.core.exceptions import PermissionDenied, RequestDataTooBig, ValidationError
+from django.db import IntegrityError
+from django.db.models import ProtectedError, RestrictedError
+from django.http import Http404
+from rest_framework import exceptions
+from rest_framework.response import Response
+
+from ifarm.core import errors
+from ifarm.core.constraints import SameTenant
+from understudy.integrations.django.errors import CommitInDoubt
+from understudy.integrations.django.middleware import RETRY_AFTER, SAFE, lost
+
+TYPES: Final = "urn:ifarm:problem:"
+CONTENT_TYPE: Final = "application/problem+json"
+_log = logging.getLogger(__name__)
+
+
+def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
+    """The answer to an error; None for one that nobody expected, which is a 500 and is logged by Django.
+
+    A safe request whose connection was lost gives None too: `DatabaseFailoverMiddleware` runs it again.
+    """
+    request = context["request"]
+    if lost(error):
+        return None if request.method in SAFE else _unavailable(error)
+    problem = as_problem(error)
+    if problem is None:
+        return None
+    body = {
+        "type": TYPES + problem.type,
+        "title": problem.title,
+        "status": problem.status,
+        "detail": problem.detail,
+        "instance": request.path,
+        **problem.extra,
+    }
+    return Response(body, problem.status, headers=problem.headers, content_type=CONTENT_TYPE)
+
+
+def _unavailable(error: BaseException) -> Response:
+    """503: nothing was done, or nobody knows; the same `Idempotency-Key` makes asking again harmless."""
+    doubt = isinstance(error, CommitInDoubt)
+    body = {
+        "type": TYPES + ("outcome-unknown" if doubt else "no-primary"),
+        "title": "The outcome is unknown" if doubt else "The database changes its primary",
+        "status": 503,
+        "detail": (
+            "The connection was lost while the change was committed. Send it again with the same Idempotency-Key."
+            if doubt
+            else "Nothing of this request remains. Send it again."
+        ),
+    }
+    return Response(body, 503, headers={"Retry-After": str(RETRY_AFTER)}, content_type=CONTENT_TYPE)
+
+
+def as_problem(error: Exception) -> errors.Problem | None:
+    """The problem that an error of Django, DRF or the database is; None for one that is none."""
+    if isinstance(error, errors.Problem):
+        return error
+    if isinstance(error, exceptions.ValidationError):
+        return errors.Invalid("Some fields are not valid.", errors=list(_drf_fields(error.detail, "")))
+    if isinstance(error, ValidationError):
+        return errors.Invalid("Some fields are not valid.", errors=list(_django_fields(error)))
+    if isinstance(error, ProtectedError | RestrictedError):
+        return errors.Conflict("Something else refers to it, so it cannot be removed.")
+    if isinstance(error, IntegrityError):
+        return _of_constraint(error)
+    if isinstance(error, RequestDataTooBig):
+        return errors.TooLarge("The body is larger than this server takes.")
+    if isinstance(error, Http404):
+        return errors.NotFound("There is nothing at this address.")
+    if isinstance(error, PermissionDenied):
+        return errors.NotAllowed("It is not allowed.")
+    if isinstance(error, exceptions.APIException):
+        return _of_drf(error)
+    return None
+
+
+def _of_drf(error: exceptions.APIException) -> errors.Problem:
+    headers = {}
+    if challenge := getattr(error, "auth_header", None):
+        headers["WWW-Authenticate"] = challenge
+    if wait := getattr(error, "wait", None):
+        headers["Retry-After"] = str(round(wait))
+    problem = errors.Problem(str(error.detail), headers=headers)
+    problem.status = error.status_code  # type: ignore[misc]
+    problem.type = str(error.default_code).replace("_", "-")  # type: ignore[misc]
+    problem.title = str(error.default_detail)  # type: ignore[misc]
+    return problem
+
+
+def _drf_fields(detail: Any, pointer: str) -> Iterator[dict[str, str]]:
+    if isinstance(detail, dict):
+        for key, value in detail.items():
+            yield from _drf_fields(value, pointer if key == "non_field_errors" else f"{pointer}/{key}")
+    elif isinstance(detail, list):
+        for number, value in enumerate(detail):
+            nested = isinstance(value, dict | list)
+            yield from _drf_fields(value, f"{pointer}/{number}" if nested else pointer)
+    else:
+        yield {"pointer": f"#{pointer}", "detail": str(detail)}
+
+
+def _django_fields(error: ValidationError) -> Iterator[dict[str, str]]:
+    by_field = error.message_dict if hasattr(error, "error_dict") else {"": error.messages}
+    for name, messages in by_field.items():
+        pointer = f"#/{name}" if name and name != "__all__" else "#"
+        for message in messages:
+            yield {"pointer": pointer, "detail": str(message)}
+
+
+def _of_constraint(error: IntegrityError) -> errors.Problem | None:
+    """A constraint that has words of its own is a conflict; any other is a fault of ours."""
+    name = getattr(getattr(error.__cause__, "diag", None), "constraint_name", None)
+    constraint = _constraints().get(name or "")
+    if constraint is None:
+        _log.error("constraint %s was violated and has no words for it", name)
+        return None
+    return errors.Conflict(str(constraint.get_violation_error_message()), constraint=name)
+
+
+def _constraints() -> dict[str, Any]:
+    """Constraints with a message of their own, by name."""
+    return {
+        constraint.name: constraint
+        for model in apps.get_models()
+        for constraint in model._meta.constraints
+        if isinstance(constraint, SameTenant)
+        or constraint.violation_error_message != constraint.default_violation_error_message
+    }

@@ -1,0 +1,9 @@
+"""The app `audit`."""
+
+from django.apps import AppConfig
+
+
+class AuditConfig(AppConfig):
+    """Registration."""
+
+    name = "ifarm.audit"

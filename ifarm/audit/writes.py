@@ -1,0 +1,82 @@
+"""The write path: every service writes rows by these three, so that each change is checked, counted and recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from django.db import models
+from django.utils import timezone
+
+from ifarm.audit.models import AuditEntry
+from ifarm.core.actors import Actor
+from ifarm.core.context import current_tenant
+from ifarm.core.encoding import plain
+from ifarm.core.models import TenantModel, Tombstone
+
+Row = TypeVar("Row", bound=TenantModel)
+_UNTOLD = frozenset({"tenant", "created_at", "modified_at", "version"})
+
+
+def insert(actor: Actor, row: Row, *, reason: str = "") -> Row:
+    """Check and add one row. Raises ValidationError; IntegrityError where the database says no."""
+    _check(row)
+    row.save(force_insert=True)
+    record(actor, "created", row, {k: [None, v] for k, v in _values(row).items() if v is not None}, reason)
+    return row
+
+
+def update(actor: Actor, row: Row, changes: Mapping[str, Any], *, reason: str = "") -> Row:
+    """Change fields of one row, whose lock the caller holds. Nothing happens where nothing differs."""
+    before = _values(row)
+    for name, value in changes.items():
+        setattr(row, name, value)
+    _check(row)
+    after = _values(row)
+    told = {key: [before[key], after[key]] for key in after if before[key] != after[key]}
+    if not told:
+        return row
+    fields = {*told, "modified_at"}
+    row.modified_at = timezone.now()
+    if hasattr(row, "version"):
+        row.version += 1
+        fields.add("version")
+    row.save(update_fields=fields)
+    record(actor, "changed", row, told, reason)
+    return row
+
+
+def delete(actor: Actor, row: TenantModel, *, reason: str = "") -> None:
+    """Remove one row, whose lock the caller holds. What it was stays in the audit; offline clients get a tombstone."""
+    record(actor, "deleted", row, {k: [v, None] for k, v in _values(row).items() if v is not None}, reason)
+    Tombstone.of(row).save(force_insert=True)
+    row.delete()
+
+
+def record(
+    actor: Actor, action: str, row: TenantModel, changes: Mapping[str, Any], reason: str = ""
+) -> AuditEntry:
+    """Record something that is no plain change (a login, an override). Raises `NoTenant` outside a unit of work."""
+    if row.tenant_id != current_tenant():
+        raise RuntimeError(f"expected a row of tenant {current_tenant()}, found one of {row.tenant_id}")
+    entry = AuditEntry(
+        actor_id=actor.id,
+        actor_role=actor.role,
+        action=action,
+        model=row._meta.label_lower,
+        object_id=row.id,
+        changes=plain(changes),
+        reason=reason,
+    )
+    entry.save(force_insert=True)
+    return entry
+
+
+def _check(row: models.Model) -> None:
+    """What can be told without asking the database; it checks references and uniqueness itself, without a race."""
+    row.clean_fields(exclude={field.name for field in row._meta.fields if field.is_relation})
+    row.clean()
+
+
+def _values(row: models.Model) -> dict[str, Any]:
+    return {f.attname: getattr(row, f.attname) for f in row._meta.concrete_fields if f.name not in _UNTOLD}

@@ -1,0 +1,9 @@
+"""The app `farms`."""
+
+from django.apps import AppConfig
+
+
+class FarmsConfig(AppConfig):
+    """Registration."""
+
+    name = "ifarm.farms"

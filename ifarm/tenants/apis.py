@@ -1,0 +1,53 @@
+"""Routes of a person before they are in a tenant: where do I work, a new tenant, an invitation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema
+from rest_framework.authentication import SessionAuthentication
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from ifarm.core.errors import NotFound
+from ifarm.core.secrets import parse_secret
+from ifarm.permissions.selectors import tenants_of
+from ifarm.permissions.services import accept_invitation
+from ifarm.tenants.serializers import AcceptInput, JoinedOutput, PlaceOutput, TenantInput, TenantOutput
+from ifarm.tenants.services import create_tenant
+
+
+class TenantsApi(APIView):
+    """Where the user works."""
+
+    authentication_classes = [SessionAuthentication]
+
+    @extend_schema(responses=PlaceOutput(many=True))
+    def get(self, request: Any) -> Response:
+        """All tenants of the user. Not in pages: people work in a few."""
+        return Response(PlaceOutput(tenants_of(request.user.id), many=True).data)
+
+    @extend_schema(request=TenantInput, responses={201: TenantOutput})
+    def post(self, request: Any) -> Response:
+        """A new tenant; the user becomes its owner."""
+        data = TenantInput(data=request.data)
+        data.is_valid(raise_exception=True)
+        tenant, _ = create_tenant(request.user, **data.validated_data)
+        return Response(TenantOutput(tenant).data, 201)
+
+
+class AcceptInvitationApi(APIView):
+    """Join a tenant."""
+
+    authentication_classes = [SessionAuthentication]
+
+    @extend_schema(request=AcceptInput, responses={201: JoinedOutput})
+    def post(self, request: Any) -> Response:
+        """Accept an invitation that was sent to the user's address."""
+        data = AcceptInput(data=request.data)
+        data.is_valid(raise_exception=True)
+        secret = parse_secret("invite", data.validated_data["secret"])
+        if secret is None:
+            raise NotFound("the invitation was not found. Ask for a new one.")
+        membership = accept_invitation(request.user, secret)
+        return Response(JoinedOutput(membership).data, 201)

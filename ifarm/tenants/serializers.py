@@ -1,0 +1,43 @@
+"""Shapes of tenants."""
+
+from rest_framework import serializers
+
+
+class TenantInput(serializers.Serializer):
+    """A tenant to make."""
+
+    name = serializers.CharField(max_length=120)
+    timezone = serializers.CharField(max_length=40, default="UTC")
+    currency = serializers.RegexField(r"[A-Z]{3}\Z", default="EUR")
+
+
+class TenantOutput(serializers.Serializer):
+    """A tenant."""
+
+    id = serializers.UUIDField()
+    name = serializers.CharField()
+    status = serializers.CharField()
+    timezone = serializers.CharField()
+    currency = serializers.CharField()
+
+
+class PlaceOutput(serializers.Serializer):
+    """A tenant the user works in, and as what."""
+
+    id = serializers.UUIDField()
+    name = serializers.CharField()
+    role = serializers.CharField()
+
+
+class AcceptInput(serializers.Serializer):
+    """The secret of an invitation."""
+
+    secret = serializers.CharField(max_length=100)
+
+
+class JoinedOutput(serializers.Serializer):
+    """What an accepted invitation has led to."""
+
+    tenant_id = serializers.UUIDField()
+    membership_id = serializers.UUIDField(source="id")
+    role = serializers.CharField()
