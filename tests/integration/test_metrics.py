@@ -1,5 +1,5 @@
 # ruff: noqa: F811 - fixtures are imported by name
-"""The metrics of a real agent on a real pair: what clients report, a failover, and that no rule waits for nothing."""
+"""What a real agent on a real pair tells: its metrics (no rule waits for nothing), its plain log, its spans."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from tests.integration.test_web import HEAD, served  # noqa: F401
 import understudy
 from understudy.client import AsyncPool, Pool
 from understudy.client.single import connect
+from understudy.demo.agent_process import AgentProcess
 from understudy.demo.lab import Lab
 from understudy.integrations.sqlalchemy import create_engine
 
@@ -122,3 +123,46 @@ def test_every_rule_and_panel_asks_for_what_a_real_agent_tells(
         return {n for n in names | set(documented) if not (found.get(n) or found.get(f"{n}_count"))}
 
     served[0].await_true(lambda: not untold(), 20, "a sample of every metric")
+
+
+COLLECT = """
+import sys
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor
+
+provider = TracerProvider()
+exporter = ConsoleSpanExporter(out=open({file!r}, "a"), formatter=lambda span: span.name + "\\n")
+provider.add_span_processor(SimpleSpanProcessor(exporter))
+trace.set_tracer_provider(provider)
+"""
+
+
+def test_a_process_with_the_plain_log_and_a_tracer_provider(
+    served: tuple[Lab, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `opentelemetry-instrument understudy run` does, a provider is set before anything of ours runs."""
+    lab, ordinary = served[0], served[0].agent
+    (tmp_path / "sitecustomize.py").write_text(COLLECT.format(file=str(tmp_path / "spans")))
+    ordinary.stop()
+    lab.agent = AgentProcess(lab.config_file, tmp_path / "log", "--log-format", "plain")
+    try:
+        with monkeypatch.context() as environment:
+            environment.setenv("PYTHONPATH", str(tmp_path))
+            lab.start_agent()
+        target = lab.state.other
+        lab.switchover(target)
+        lab.await_settled()
+    finally:
+        lab.agent.stop()
+        lab.agent = ordinary
+    lab.start_agent()
+    log = (tmp_path / "log").read_text()
+    assert log.startswith("[DB Manager] Initializing with configuration:\n  Primary: postgresql://app:****@")
+    connected = {
+        "a": "[DB Manager] ✅ Primary database reconnected\n",
+        "b": "[DB Manager] ✅ Connected to secondary database (FAILOVER MODE)\n",
+    }
+    assert connected[target] in log
+    spans = (tmp_path / "spans").read_text().splitlines()
+    assert spans.index("switchover publish") < spans.index("switchover demo")

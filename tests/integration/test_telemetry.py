@@ -26,7 +26,7 @@ from tests.integration.test_client_world import World, two_servers, world  # noq
 
 from understudy.client import AsyncPool, CommitInDoubt, NoPrimaryAvailable, Pool
 from understudy.client.host import host_of
-from understudy.integrations.sqlalchemy import create_engine
+from understudy.integrations.sqlalchemy import create_async_engine, create_engine
 from understudy.integrations.telemetry import NothingToInstrument, instrument
 from understudy.lease import Phase
 
@@ -214,6 +214,7 @@ def test_nothing_is_traced_unless_it_was_asked_for(world: World, collector: Coll
             with pool.connection() as conn:
                 conn.execute("SELECT 1")
         assert "connection" not in vars(plain)
+        instrument(create_async_engine(world.cluster.name, config=config_of(world)))
         assert len(host_of(world.cluster, world.directory).observers) == 1
     assert len(collector.spans) == 1
     with pytest.raises(NothingToInstrument, match="found int"):

@@ -8,6 +8,9 @@ from collections.abc import Iterator
 
 import psycopg
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from tests.integration.django.conftest import change, changing
 
 import understudy
@@ -282,8 +285,12 @@ def test_a_lost_commit_is_in_doubt_for_django_and_for_the_client(db: Lab) -> Non
     from tests.integration.django.farm.models import Herd
 
     from understudy.integrations.django.errors import CommitInDoubt
+    from understudy.integrations.telemetry import instrument
 
-    ends = "SELECT pg_terminate_backend(pg_backend_pid())"
+    def told() -> int:
+        return db.agent.log.read_text().count("commit_in_doubt")
+
+    ends, before = "SELECT pg_terminate_backend(pg_backend_pid())", told()
     with pytest.raises(CommitInDoubt) as caught, connection.cursor() as cursor:
         cursor.execute(ends)  # in autocommit each statement is a commit
     assert isinstance(caught.value, OperationalError)
@@ -291,7 +298,15 @@ def test_a_lost_commit_is_in_doubt_for_django_and_for_the_client(db: Lab) -> Non
     assert isinstance(caught.value, understudy.CommitInDoubt)
     assert isinstance(caught.value.__cause__, understudy.CommitInDoubt)
     assert caught.value.epoch == db.state.epoch
-    db.await_true(lambda: "commit_in_doubt" in db.agent_log(), 20, "an agent that was told")
+    db.await_true(lambda: told() == before + 1, 20, "an agent that was told")
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    instrument(connection, tracer_provider=provider)
+    viewing = provider.get_tracer("test").start_as_current_span("view")
+    with viewing, pytest.raises(CommitInDoubt), connection.cursor() as cursor:
+        cursor.execute(ends)
+    (view,) = exporter.get_finished_spans()
+    assert (view.status.description, view.events[0].name) == ("commit in doubt", "commit_in_doubt")
     Herd.objects.create(name="the next statement has a new connection")
     with pytest.raises(OperationalError) as caught, transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(ends)  # in a transaction nothing is at stake before COMMIT
