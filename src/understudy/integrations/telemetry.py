@@ -62,7 +62,7 @@ def instrument(target: Any, *, tracer_provider: TracerProvider | None = None) ->
     tracer = trace.get_tracer("understudy", understudy.__version__, tracer_provider)
     if not any(isinstance(observer, Holds) for observer in host.observers):
         host.observers.append(Holds(tracer))
-    if "connection" in vars(target):
+    if isinstance(target, Pool | AsyncPool) and "connection" in vars(target):
         return
     if isinstance(target, Pool):
         vars(target).update(
