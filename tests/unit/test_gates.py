@@ -90,6 +90,35 @@ def test_repointing_twice_is_repointing_once(host: str, dbname: str) -> None:
     assert repointed(once, "farm", Way(host, 5432, dbname)) == once
 
 
+def test_words_inside_a_quoted_value_are_left_alone() -> None:
+    line = "farm = connect_query='SET app.host=1; SET x.port = ''5''' dbname=old host=10.0.0.1 port=5432\n"
+    after = "farm = connect_query='SET app.host=1; SET x.port = ''5''' dbname=farm host=10.0.0.2 port=5433\n"
+    assert repointed(f"[databases]\n{line}", "farm", WAY) == f"[databases]\n{after}"
+    line = "farm = connect_query='SET app.host=1'\n"
+    after = "farm = host=10.0.0.2 port=5433 dbname=farm connect_query='SET app.host=1'\n"
+    assert repointed(f"[databases]\n{line}", "farm", WAY) == f"[databases]\n{after}"
+
+
+def test_a_file_that_is_too_long_is_not_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("understudy.gates.pgbouncer.MAX_FILE_BYTES", 60)
+    file = tmp_path / "databases.ini"
+    text = "[databases]\nfarm = host=a\n" + "; a comment\n" * 10
+    file.write_text(text)
+    with pytest.raises(EngineError, match="more than 60 bytes"):
+        repoint(file, "farm", WAY)
+    assert file.read_text() == text
+
+
+def test_a_link_stays_a_link_and_line_ends_stay_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    real, link = tmp_path / "there" / "databases.ini", tmp_path / "databases.ini"
+    real.write_bytes(b"[databases]\r\nfarm = host=a port=1 dbname=x\r\n; end\r\n")
+    link.symlink_to(real)
+    repoint(link, "farm", WAY)
+    assert link.is_symlink()
+    assert real.read_bytes() == b"[databases]\r\nfarm = host=10.0.0.2 port=5433 dbname=farm\r\n; end\r\n"
+
+
 def test_the_file_keeps_its_mode_and_is_left_alone_where_it_is_right(tmp_path: Path) -> None:
     file = tmp_path / "databases.ini"
     file.write_text("[databases]\nfarm = host=a\n")

@@ -81,7 +81,8 @@ class HaproxyGate:
         """A command that answers nothing where it succeeded."""
         answer = (await self._ask(command)).strip()
         if answer:
-            raise EngineError(f"{command} was refused: {answer[:200]}; the socket needs `level admin`")
+            hint = "; the socket needs `level admin`" if "ermission" in answer else ""
+            raise EngineError(f"{command} was refused: {answer[:200]}{hint}")
 
     async def _ask(self, command: str) -> str:
         try:

@@ -29,7 +29,7 @@ from understudy.gates.base import NotRunning
 from understudy.model import Cluster
 
 _SECTION = re.compile(r"\s*\[(?P<name>[^\]]+)\]\s*")
-_VALUE = r"'(?:[^']|'')*'|[^\s']\S*|"
+_PAIR = re.compile(r"(?P<head>(?P<key>\w+)\s*=\s*)(?P<value>'(?:[^']|'')*'|[^\s']\S*|)")
 MAX_FILE_BYTES = 1024 * 1024
 
 _QUIET_AT_ONCE = 0.1
@@ -195,8 +195,13 @@ def repoint(file: Path, database: str, way: Way) -> None:
     mode; it is not flushed, because the agent looks at it again after any crash. Raises `EngineError`.
     """
     try:
-        with file.open(encoding="utf-8") as stream:
-            before = stream.read(MAX_FILE_BYTES)
+        file = file.resolve()  # a link stays one
+        with file.open("rb") as stream:
+            data = stream.read(MAX_FILE_BYTES + 1)
+        if len(data) > MAX_FILE_BYTES:
+            hint = "put the entries that lead here into a file of their own and %include it"
+            raise EngineError(f"{file} holds more than {MAX_FILE_BYTES} bytes; {hint}")
+        before = data.decode("utf-8")
         after = repointed(before, database, way)
         if after is None:
             raise EngineError(f"{file} has no line `{database} = ...` under [databases]; write one")
@@ -213,8 +218,8 @@ def _replace(file: Path, text: str) -> None:
     status = file.stat()
     descriptor, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(text)
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(text.encode())
             os.fchmod(descriptor, status.st_mode & 0o7777)
             new = os.fstat(descriptor)
             if (new.st_uid, new.st_gid) != (status.st_uid, status.st_gid):
@@ -244,14 +249,16 @@ def repointed(text: str, database: str, way: Way) -> str | None:
 
 def _words(words: str, way: Way) -> str:
     """The words of one entry with host, port and dbname replaced where they stand, or added in front."""
-    for key, value in (("dbname", way.dbname), ("port", str(way.port)), ("host", way.host)):
-        word = f"{key}={_quoted(value)}"
-        old = re.search(rf"(?<!\w){key}\s*=\s*(?:{_VALUE})", words)
-        if old:
-            words = words[: old.start()] + word + words[old.end() :]
-        else:
-            words = f" {word} {words.lstrip()}".rstrip()
-    return words
+    missing = {"host": _quoted(way.host), "port": str(way.port), "dbname": _quoted(way.dbname)}
+    wanted = dict(missing)
+
+    def word(pair: re.Match[str]) -> str:
+        missing.pop(pair["key"], None)
+        return pair["head"] + wanted.get(pair["key"], pair["value"])
+
+    words = _PAIR.sub(word, words)  # values are passed over whole: what looks like a word in one is none
+    added = " ".join(f"{key}={value}" for key, value in missing.items())
+    return f" {added} {words.lstrip()}".rstrip() if added else words
 
 
 def _quoted(value: str) -> str:
