@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import queue
 import select
+import socket
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
@@ -18,6 +21,7 @@ from tests.integration.test_client_world import World, two_servers, world  # noq
 
 from understudy.client import CommitInDoubt, NoPrimaryAvailable, Pool, PrimaryLost
 from understudy.client.single import connect
+from understudy.embedded import EmbeddedPostgreSQL
 from understudy.lease import Phase
 
 
@@ -175,6 +179,43 @@ def test_ended_while_idle_is_certain(world: World, autocommit: bool) -> None:
             pass
         if autocommit:
             conn.execute("INSERT INTO item (name) VALUES ('x')")
+    assert not isinstance(caught.value, CommitInDoubt)
+    assert world.names() == []
+
+
+@contextlib.contextmanager
+def keeps_open(server: EmbeddedPostgreSQL) -> Iterator[int]:
+    """The port of a relay that passes on what the server says and never the end of its stream: that may come later."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listening,
+        contextlib.ExitStack() as ends,
+        ThreadPoolExecutor(3) as threads,
+    ):
+
+        def carry(source: socket.socket, target: socket.socket) -> None:
+            with contextlib.suppress(OSError):
+                while data := source.recv(65536):
+                    target.sendall(data)
+
+        def serve() -> None:
+            client = ends.enter_context(listening.accept()[0])
+            there = ends.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+            threads.submit(carry, client, there)
+            threads.submit(carry, there, client)
+
+        threads.submit(serve)
+        yield listening.getsockname()[1]
+
+
+def test_a_farewell_without_the_end_of_the_stream_is_certain_too(world: World) -> None:
+    with keeps_open(world.servers["a"]) as port:
+        world.through("a", port)
+        with connect(world.cluster, world.directory, autocommit=True) as conn:
+            kill_backend_when(world, f"pid = {conn.info.backend_pid}")
+            assert select.select([conn.fileno()], [], [], 20)[0]
+            with pytest.raises(psycopg.OperationalError) as caught:
+                conn.execute("INSERT INTO item (name) VALUES ('x')")
+            assert conn.closed
     assert not isinstance(caught.value, CommitInDoubt)
     assert world.names() == []
 

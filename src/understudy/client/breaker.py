@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 from math import isfinite
 
-_NAMES = {"threshold": "threshold", "timeout": "timeout", "monitoringPeriod": "monitoring_period"}
+_NAMES = ("threshold", "timeout", "monitoringPeriod")
 
 
 class Outcome(Enum):
@@ -65,14 +65,17 @@ class BreakerPolicy:
         """
         if given is None or isinstance(given, BreakerPolicy):
             return given or cls()
-        values: dict[str, float] = {}
         for name, value in given.items():
             if name not in _NAMES:
                 raise ValueError(f"breaker: expected {', '.join(_NAMES)}, found {name!r}")
             if isinstance(value, bool) or not isinstance(value, int):
                 raise ValueError(f"breaker: expected a whole number as {name}, found {value!r}")  # noqa: TRY004
-            values[_NAMES[name]] = value if name == "threshold" else value / 1000.0
-        return cls(**values)  # type: ignore[arg-type]
+        default = cls()
+        return cls(
+            threshold=given.get("threshold", default.threshold),
+            timeout=given.get("timeout", default.timeout * 1000) / 1000,
+            monitoring_period=given.get("monitoringPeriod", default.monitoring_period * 1000) / 1000,
+        )
 
 
 class Permit:

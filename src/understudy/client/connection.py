@@ -30,28 +30,18 @@ class Connection(Guard, psycopg.Connection[Any]):
         timeout: float | None = None,
     ) -> RV:
         """Run one operation of the driver (every one of them comes through here)."""
-        if self.gated:
-            return self._wait_gated(gen, interval, timeout)
-        try:
-            result = psycopg.Connection.wait(self, gen, interval, timeout)
-        except psycopg.Error as error:
-            self._failed(error)
-            raise
-        if self._stake or self._sync_cancelled:
-            self._settle()
-        return result
-
-    def _wait_gated(self, gen: PQGen[RV], interval: float, timeout: float | None) -> RV:
-        """The same, counting each transaction by itself, and holding before it where the lease says so."""
-        if self._host is not None and self._begins(gen):
-            self.in_flight = admit(self._host, self)
+        if self.gated and self.in_flight is None and (host := self._begin(gen)) is not None:
+            self.in_flight = admit(host, self)
+            self._compared = True
         try:
             result = psycopg.Connection.wait(self, gen, interval, timeout)
         except psycopg.Error as error:
             self._failed(error)
             raise
         finally:
-            self._count_down()
+            if self.gated:
+                self._compared = False
+                self._count_down()
         if self._stake or self._sync_cancelled:
             self._settle()
         return result

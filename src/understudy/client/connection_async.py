@@ -29,28 +29,18 @@ class AsyncConnection(Guard, psycopg.AsyncConnection[Any]):
         timeout: float | None = None,  # noqa: ASYNC109
     ) -> RV:
         """Run one operation of the driver (every one of them comes through here)."""
-        if self.gated:
-            return await self._wait_gated(gen, interval, timeout)
-        try:
-            result = await psycopg.AsyncConnection.wait(self, gen, interval, timeout)
-        except psycopg.Error as error:
-            self._failed(error)
-            raise
-        if self._stake or self._sync_cancelled:
-            self._settle()
-        return result
-
-    async def _wait_gated(self, gen: PQGen[RV], interval: float, timeout: float | None) -> RV:  # noqa: ASYNC109
-        """The same, counting each transaction by itself, and holding before it where the lease says so."""
-        if self._host is not None and self._begins(gen):
-            self.in_flight = await admit(self._host, self)
+        if self.gated and self.in_flight is None and (host := self._begin(gen)) is not None:
+            self.in_flight = await admit(host, self)
+            self._compared = True
         try:
             result = await psycopg.AsyncConnection.wait(self, gen, interval, timeout)
         except psycopg.Error as error:
             self._failed(error)
             raise
         finally:
-            self._count_down()
+            if self.gated:
+                self._compared = False
+                self._count_down()
         if self._stake or self._sync_cancelled:
             self._settle()
         return result

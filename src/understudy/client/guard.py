@@ -28,10 +28,13 @@ if TYPE_CHECKING:
 
     from understudy.client.host import Host
 
-_IDLE = TransactionStatus.IDLE
-_ACTIVE = TransactionStatus.ACTIVE
-_INTRANS = TransactionStatus.INTRANS
+# Plain numbers, as libpq has them: these are compared several times per transaction.
+_IDLE = int(TransactionStatus.IDLE)
+_ACTIVE = int(TransactionStatus.ACTIVE)
+_INTRANS = int(TransactionStatus.INTRANS)
+_INERROR = int(TransactionStatus.INERROR)
 _MAY_COMMIT = (_INTRANS, _IDLE)
+_WORKING = (_ACTIVE, _INTRANS, _INERROR)
 _BAD = ConnStatus.BAD
 _OPEN = Phase.OPEN
 _TEXT = Format.TEXT
@@ -100,6 +103,7 @@ class Guard:
     role_checked: bool = False
     in_flight: int | None = None  # the epoch this connection is counted under, while it is
     gated: bool = False  # counted per transaction, not from getconn to putconn
+    _compared: bool = False  # counted up and compared with the lease at the beginning of this very call
     token: Any = None
     _host: Host | None = None
     _readonly: bool = False
@@ -107,6 +111,7 @@ class Guard:
     _announced: bool = False
     _unannounced: bool = False
     _sync_cancelled: bool = False
+    _farewell: bool = False  # the server has said that it ends the session
     _aborted: bool = False
     _socket: socket.socket | None = None
 
@@ -124,6 +129,8 @@ class Guard:
             guard = me()
             if guard is not None and diagnostic.source_function == SYNC_WAIT:
                 guard._sync_cancelled = True
+            elif guard is not None and diagnostic.severity_nonlocalized == "FATAL":
+                guard._farewell = True
 
         self.add_notice_handler(noticed)
         host.watch_over(self)
@@ -179,6 +186,10 @@ class Guard:
                 if not self._poll.poll(0):
                     break
                 self.pgconn.consume_input()
+                self.pgconn.is_busy()  # libpq looks at what it has read, and calls `noticed`
+            if self._farewell:
+                self.pgconn.finish()  # the end of the stream may be long in coming
+                raise psycopg.OperationalError("the server said that it ends the session")
         except psycopg.OperationalError as error:
             self._let_go()
             if self._host is not None and not self._aborted:
@@ -207,12 +218,26 @@ class Guard:
 
     def _before_commit(self) -> None:
         """What follows may commit. Refuse it if this node has lost its role; else note what is at stake."""
-        if self._host is None or self._readonly:
+        host = self._host
+        if host is None or self._readonly:
             return
         status = self.pgconn.transaction_status
         if status not in _MAY_COMMIT and self._pipeline is None:
             return  # a failed transaction, which COMMIT rolls back, or a connection that is gone
-        lease = self._host.file.read() or self._host.lease()
+        if self._compared and not self._aborted:
+            self._compared = False  # it is good for what is sent next, and for nothing later
+        else:
+            self._compare(host)
+        if self._pipeline is None and self._poll.poll(0) and not self.still_there():
+            raise psycopg.OperationalError(
+                f"node {self.node!r} ended the session before this was sent: nothing was committed"
+            )
+        self._sync_cancelled = False
+        self._stake = True
+
+    def _compare(self, host: Host) -> None:
+        """Refuse what may commit, with `PrimaryLost`, unless the lease says that this node is primary."""
+        lease = host.file.read() or host.lease()
         if (
             lease is None
             or lease.primary != self.node
@@ -225,12 +250,6 @@ class Guard:
                 f"the transaction was not committed: {reason}. Nothing was sent to node {self.node!r} "
                 f"(epoch {self.epoch}). Run the transaction again on a new connection."
             )
-        if self._pipeline is None and self._poll.poll(0) and not self.still_there():
-            raise psycopg.OperationalError(
-                f"node {self.node!r} ended the session before this was sent: nothing was committed"
-            )
-        self._sync_cancelled = False
-        self._stake = True
 
     def _why_not(self, lease: Lease | None) -> str:
         """Why nothing may be committed here any more, or an empty text."""
@@ -295,21 +314,29 @@ class Guard:
             token=self.token,
         )
 
-    def _begins(self, gen: Any) -> bool:
-        """Whether this generator starts work on an idle gated connection."""
-        return (
-            self.in_flight is None
-            and getattr(gen, "__name__", "") in _BEGINNINGS
-            and self.pgconn.transaction_status == _IDLE
-        )
+    def _begin(self, gen: Any) -> Host | None:
+        """Where this generator starts work on an idle gated connection: count it up, if it need not wait.
+
+        Returns the host whose lease has to be waited for; None in the usual case.
+        """
+        host = self._host
+        if (
+            host is None
+            or self.pgconn.transaction_status != _IDLE
+            or getattr(gen, "__name__", "") not in _BEGINNINGS
+        ):
+            return None
+        if self._aborted or not host.watching:
+            return host
+        self.in_flight = host.enter(host.slot.epoch, self.node)
+        if self.in_flight is None:
+            return host
+        self._compared = True
+        return None
 
     def _count_down(self) -> None:
         """A gated connection is idle again: its transaction is over."""
-        if self.in_flight is not None and self.pgconn.transaction_status not in (
-            _ACTIVE,
-            _INTRANS,
-            TransactionStatus.INERROR,
-        ):
+        if self.in_flight is not None and self.pgconn.transaction_status not in _WORKING:
             tag, self.in_flight = self.in_flight, None
             if self._host is not None:
                 self._host.slot.leave(tag)

@@ -20,9 +20,11 @@ from typing import Any, Protocol
 from understudy.client.errors import PrimaryLost
 from understudy.client.guard import Guard
 from understudy.client.renewal import Renewal
+from understudy.errors import LeaseError
 from understudy.lease import Lease, LeaseFile, Phase, boot_now
 from understudy.model import Cluster
 
+_OPEN = Phase.OPEN
 _CALM = 0.02  # seconds between two looks at the lease
 _HOLDING = 0.002  # the same while somebody waits
 _REFRESH_EVERY = 50  # looks
@@ -72,6 +74,8 @@ class Host:
         self._usable = False
         self._unusable_since = boot_now()
         self._doubts = 0  # commits in doubt of which the agent has not been told
+        self.watching = False  # this process has a slot, and a thread that watches the lease
+        self._unmapped = ""  # why the lease file could not be mapped anew
         self._thread: threading.Thread | None = None
         self._renewal = Renewal(self.cluster, self.directory, self.file)
         self.version = 0
@@ -80,17 +84,22 @@ class Host:
 
     def start(self) -> None:
         """Make sure that this process has a slot and somebody watches the lease for it."""
-        if self._thread is not None and self._thread.is_alive():
+        if self.watching:
             return
         with self._lock:
             if not self._registered:  # the slot before a fork was the parent's
                 self.slot = self.file.register()
                 self._registered = True
-            if self._thread is None or not self._thread.is_alive():
+            if not self.watching:
                 self._thread = threading.Thread(
                     target=self._watch, name=f"understudy-{self.cluster.name}-lease", daemon=True
                 )
-                self._thread.start()
+                self.watching = True
+                try:
+                    self._thread.start()
+                except RuntimeError:  # no more threads
+                    self.watching = False
+                    raise
 
     def lease(self) -> Lease | None:
         """The lease; where the file is corrupt just now, the last one that was seen (it has its deadline)."""
@@ -100,7 +109,7 @@ class Host:
         """Whether new transactions may begin under this lease."""
         return (
             lease is not None
-            and lease.phase is Phase.OPEN
+            and lease.phase is _OPEN
             and lease.epoch >= self.slot.epoch
             and lease.deadline > boot_now()
         )
@@ -118,7 +127,7 @@ class Host:
             lease is not None
             and tag == epoch == lease.epoch
             and lease.primary == node
-            and lease.phase is Phase.OPEN
+            and lease.phase is _OPEN
             and lease.deadline > boot_now()
         ):
             return tag
@@ -130,7 +139,7 @@ class Host:
     def why(self, lease: Lease | None) -> str:
         """Why new transactions have to wait, for people."""
         since = f"for {boot_now() - self._unusable_since:.1f} s"
-        where = f"lease file {self.file.path}"
+        where = f"lease file {self.file.path}{self._unmapped and '; ' + self._unmapped}"
         if lease is None:
             return f"there is no valid lease {since} ({where}); is the agent running?"
         if lease.epoch < self.slot.epoch:
@@ -231,12 +240,17 @@ class Host:
     # --- the watcher's thread ---------------------------------------------------------------------------
 
     def _watch(self) -> None:
+        try:
+            self._watch_for_ever()
+        finally:  # a mistake of ours; Python prints it, and `start` begins anew
+            self.watching = False
+
+    def _watch_for_ever(self) -> None:
         looks = 0
         while True:
             looks += 1
             if looks % _REFRESH_EVERY == 0:
-                with suppress(Exception):
-                    self.file.refresh()
+                self._map_anew()
                 if self._doubts:
                     self._tell_doubts()
             lease = self.file.read()
@@ -253,6 +267,18 @@ class Host:
             else:
                 self._wake.wait(_CALM)
                 self._wake.clear()
+
+    def _map_anew(self) -> None:
+        """Follow a lease file that was replaced. What stands in the way is told by `why` and tried again in a second.
+
+        Until then this process goes by the former file, whose lease nobody prolongs: it waits, and says why.
+        """
+        try:
+            self.file.refresh()
+        except (LeaseError, OSError) as error:
+            self._unmapped = str(error)
+        else:
+            self._unmapped = ""
 
     def _look(self, lease: Lease | None) -> None:
         before, self._seen = self._seen, lease

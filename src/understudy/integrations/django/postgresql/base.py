@@ -23,6 +23,7 @@ from psycopg.pq import TransactionStatus
 
 from understudy.client import errors as client_errors
 from understudy.client.connection import Connection
+from understudy.client.guard import GuardedCursor
 from understudy.client.host import Host, host_of
 from understudy.client.inner import Connector
 from understudy.client.single import connect
@@ -173,9 +174,9 @@ class DatabaseWrapper(base.DatabaseWrapper):
     # --- between two transactions -----------------------------------------------------------------------
 
     def between_transactions(self, cursor: Any) -> bool:
-        """Whether nothing has begun on the connection; then the statement that follows is admitted, waiting if need be.
+        """Whether nothing has begun on the connection: then the statement that follows may go over to another one.
 
-        Called before every statement: the usual case is one look at the lease.
+        Called before every statement. Counting it, waiting for the lease and refusing is the connection's affair.
         """
         conn = self.connection
         if conn is None or conn.pgconn.transaction_status != _IDLE:
@@ -184,13 +185,6 @@ class DatabaseWrapper(base.DatabaseWrapper):
             self.follow(cursor)
         elif cursor.cursor._conn is not conn and not cursor.cursor.closed:
             self._replace(cursor)  # another cursor made us follow
-        elif conn.gated and conn.in_flight is None:
-            host = self.host
-            lease = host.file.read()
-            if (
-                lease is not None
-            ):  # else, and where this gives None, the connection's own gate does the waiting
-                conn.in_flight = host.enter(lease.epoch, conn.node)
         return True
 
     def follows(self, error: OperationalError, cursor: Any) -> bool:
@@ -200,7 +194,6 @@ class DatabaseWrapper(base.DatabaseWrapper):
         could it have committed (that would be `CommitInDoubt`).
         """
         if not self.connection.closed:
-            self.withdraw()
             return False
         if isinstance(error, CommitInDoubt | NoPrimaryAvailable):
             if not self.in_atomic_block and self.autocommit:
@@ -208,11 +201,6 @@ class DatabaseWrapper(base.DatabaseWrapper):
             return False
         self.follow(cursor)
         return True
-
-    def withdraw(self) -> None:
-        """What was admitted was never sent (a parameter that cannot be adapted, say): it is not in flight."""
-        if self.connection is not None:
-            self.connection._count_down()
 
     def leave_obsolete(self, cursor: Any) -> None:
         """Between two transactions: see to it that the connection leads where it should."""
@@ -267,7 +255,9 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     # --- Django's hooks ---------------------------------------------------------------------------------
 
-    def set_autocommit(self, autocommit: bool, **options: Any) -> None:
+    def set_autocommit(
+        self, autocommit: bool, force_begin_transaction_with_broken_autocommit: bool = False
+    ) -> None:
         """As Django's own, but the end of a lost transaction does not wait for the next primary.
 
         Its error is what the caller must see; the next statement connects.
@@ -275,7 +265,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         if autocommit and self.connection is None and not self.in_atomic_block:
             self.autocommit = True
             return
-        super().set_autocommit(autocommit, **options)
+        super().set_autocommit(autocommit, force_begin_transaction_with_broken_autocommit)
 
     def _set_autocommit(self, autocommit: bool) -> None:
         conn = self.connection
@@ -291,7 +281,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def make_cursor(self, cursor: Any) -> Any:
         """Wrap a cursor of the driver."""
-        return super().make_cursor(cursor) if self.direct else Cursor(cursor, self)
+        return Cursor(cursor, self) if isinstance(cursor, GuardedCursor) else super().make_cursor(cursor)
 
     def chunked_cursor(self) -> Any:
         """A server-side cursor, for ``iterator()``; outside a transaction it is counted by itself."""
@@ -302,7 +292,11 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def make_debug_cursor(self, cursor: Any) -> Any:
         """Wrap a cursor of the driver and note its statements."""
-        return super().make_debug_cursor(cursor) if self.direct else DebugCursor(cursor, self)
+        return (
+            DebugCursor(cursor, self)
+            if isinstance(cursor, GuardedCursor)
+            else super().make_debug_cursor(cursor)
+        )
 
     def hold_open(self) -> bool:
         """Count an open server-side cursor as work in flight, from here to `let_go`. False: a change has begun.

@@ -13,54 +13,47 @@ if TYPE_CHECKING:
     from understudy.integrations.django.postgresql.base import DatabaseWrapper
 
 
+def _following(send: Callable[..., Any]) -> Callable[..., Any]:
+    """A method of Django's cursor. A statement that begins something goes over to another connection, if need be."""
+
+    def send_following(cursor: Any, *args: Any) -> Any:
+        db: DatabaseWrapper = cursor.db
+        if not db.between_transactions(cursor):
+            return send(cursor, *args)
+        try:
+            return send(cursor, *args)
+        except OperationalError as error:
+            if not db.follows(error, cursor):
+                raise
+        return send(cursor, *args)
+
+    return send_following
+
+
+_executemany = _following(DjangoCursor._executemany)
+_callproc = _following(DjangoCursor.callproc)
+
+
 class Following:
     """Mixed into Django's cursors. The driver's cursor is replaced where its connection is."""
 
     if TYPE_CHECKING:
         db: DatabaseWrapper
-        cursor: Any
 
-    def _execute(self, sql: Any, params: Any, *ignored: Any) -> Any:
-        # Written out, and not through `_start`: this runs for every statement of an application.
-        if not self.db.between_transactions(self):
-            return super()._execute(sql, params, *ignored)  # type: ignore[misc]
-        try:
-            return super()._execute(sql, params, *ignored)  # type: ignore[misc]
-        except OperationalError as error:
-            if not self.db.follows(error, self):
-                raise
-        except BaseException:
-            self.db.withdraw()
-            raise
-        return super()._execute(sql, params, *ignored)  # type: ignore[misc]
+    _execute = _following(DjangoCursor._execute)
 
     def _executemany(self, sql: Any, params: Any, *ignored: Any) -> Any:
-        rows = (
-            params if isinstance(params, list | tuple) else list(params)
-        )  # to be sent again from its beginning
-        return self._start(super()._executemany, sql, rows, *ignored)  # type: ignore[misc]
+        # A list can be sent again from its beginning.
+        return _executemany(self, sql, params if isinstance(params, list | tuple) else list(params), *ignored)
 
-    def callproc(self, *args: Any) -> Any:
+    def callproc(self, procname: Any, params: Any = None, kparams: Any = None) -> Any:
         """As with Django's own cursor (PostgreSQL takes no keyword parameters there)."""
-        return self._start(super().callproc, *args)  # type: ignore[misc]
+        return _callproc(self, procname, params, kparams)
 
     def copy(self, *args: Any, **kwargs: Any) -> Any:
         """The driver's COPY, a context manager. It is not begun again: its rows may be gone by then."""
         self.db.leave_obsolete(self)
         return super().__getattr__("copy")(*args, **kwargs)  # type: ignore[misc]
-
-    def _start(self, what: Callable[..., Any], *args: Any) -> Any:
-        if not self.db.between_transactions(self):
-            return what(*args)
-        try:
-            return what(*args)
-        except OperationalError as error:
-            if not self.db.follows(error, self):
-                raise
-        except BaseException:
-            self.db.withdraw()
-            raise
-        return what(*args)
 
 
 class Cursor(Following, DjangoCursor):
