@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import psycopg
+
 import understudy
 from understudy.backup import contents, roles, snapshot, staging
 from understudy.backup.catalog import MANIFEST, Catalog
@@ -28,10 +30,12 @@ from understudy.backup.manifest import Kind, Manifest, Part, Table
 from understudy.backup.programs import READ, Child, command_line, program, version_of
 from understudy.backup.snapshot import LOCK_WAIT_S, Snapshot
 from understudy.backup.source import (
+    BackupError,
     BackupRefused,
     Guard,
     Source,
     alone,
+    clean,
     new_id,
     now_text,
     primary_of,
@@ -40,6 +44,7 @@ from understudy.backup.source import (
 from understudy.backup.store import Store, StoreError
 from understudy.backup.stream import Progress, write_part
 from understudy.config import Config
+from understudy.errors import UnderstudyError
 from understudy.model import Cluster
 
 ARCHIVE: Final = "archive"
@@ -114,9 +119,12 @@ def create(
     ):
         try:
             return _create(job, guard)
-        except BaseException:
+        except Exception:
             _remove(job)
             guard.check()  # the reason why everything else failed
+            raise
+        except BaseException:  # Ctrl-C, the end of the process
+            _remove(job)
             raise
 
 
@@ -133,12 +141,14 @@ def _create(job: _Job, guard: Guard) -> Manifest:
             standing = contents.sequences(connection) if job.scope == ("all",) else ()
             found_roles = roles.read(connection)
             with ThreadPoolExecutor(1, thread_name_prefix="fingerprints") as pool:
-                counted = pool.submit(_count, moment, chosen, guard, large=job.scope == ("all",))
+                counted = pool.submit(_count, job, moment, chosen, guard)
                 try:
                     wanted = [*_except(left_out), *_without_rows(job.scope, moment.tables, chosen)]
                     total = sum(t.all_bytes for t in chosen)
                     parts = [_archive(job, [str(dump), f"--snapshot={moment.id}", *wanted], total, guard)]
-                except BaseException:
+                except BaseException as error:
+                    if isinstance(error, UnderstudyError):
+                        guard.give_up(error)  # before the counting fails because of it
                     snapshot.sever(connection)  # or the pool waits for the last table
                     raise
                 counts, ranges = counted.result()
@@ -215,17 +225,22 @@ def named(names: Sequence[str], known: Sequence[tuple[str, str]]) -> set[str]:
 
 
 def _count(
-    moment: Snapshot, tables: Sequence[Relation], guard: Guard, *, large: bool
+    job: _Job, moment: Snapshot, tables: Sequence[Relation], guard: Guard
 ) -> tuple[tuple[Table, ...], tuple[Ranges, ...]]:
-    """Rows and fingerprint of every table, in the snapshot."""
+    """Rows and fingerprint of every table, in the snapshot. A failure ends pg_dump too, and is told instead of its."""
     counts, ranges = [], []
-    for relation in tables:
-        guard.check()
-        table, divided = contents.fingerprint(moment.connection, relation)
-        counts.append(table)
-        if divided is not None:
-            ranges.append(divided)
-    objects = contents.large_objects(moment.connection) if large else None
+    try:
+        for relation in tables:
+            guard.check()
+            table, divided = contents.fingerprint(moment.connection, relation)
+            counts.append(table)
+            if divided is not None:
+                ranges.append(divided)
+        objects = contents.large_objects(moment.connection) if job.scope == ("all",) else None
+    except psycopg.Error as error:
+        failure = BackupError(f"{job.source.node}: counting rows: {clean(error, job.source.dsn)}")
+        guard.give_up(failure)
+        raise failure from None
     return tuple(counts + ([objects] if objects is not None else [])), tuple(ranges)
 
 

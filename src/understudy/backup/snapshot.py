@@ -73,10 +73,15 @@ class Snapshot:
 
 @contextlib.contextmanager
 def session(source: Source) -> Iterator[psycopg.Connection]:
-    """A session for a backup of the source. Driver errors become `BackupError`, without a password."""
+    """A session for a backup of the source. Driver errors become `BackupError`, or `BackupRefused` (a lock)."""
     try:
         with connect(source.dsn, f"{source.cluster}/snapshot", **_SETTINGS) as connection:
             yield connection
+    except psycopg.errors.LockNotAvailable as error:
+        raise BackupRefused(
+            f"{source.node}: a table stayed locked for {LOCK_WAIT_S:g} s ({clean(error, source.dsn)}); find out by"
+            " whom in pg_locks, and try again"
+        ) from None
     except psycopg.Error as error:
         raise BackupError(f"{source.node}: {clean(error, source.dsn)}") from None
 
@@ -98,13 +103,13 @@ def opened(connection: psycopg.Connection, source: Source, left_out: frozenset[s
     Args:
         left_out: schemas that are not backed up.
 
-    Raises `BackupRefused` where a table stays locked by somebody else, or new tables come faster than we lock them.
+    Raises `BackupRefused` where new tables come faster than we lock them, and psycopg's errors.
     """
     for _ in range(ATTEMPTS):
         before = _wanted(connection, left_out)
         connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         try:
-            if _lock(connection, source, before):
+            if _lock(connection, before):
                 row = connection.execute("SELECT pg_export_snapshot()").fetchone()
                 connection.execute(PINNED)
                 tables = _wanted(connection, left_out)
@@ -125,7 +130,7 @@ def _wanted(connection: psycopg.Connection, left_out: frozenset[str]) -> list[Re
     return [t for t in contents.relations(connection) if t.schema not in left_out]
 
 
-def _lock(connection: psycopg.Connection, source: Source, tables: Sequence[Relation]) -> bool:
+def _lock(connection: psycopg.Connection, tables: Sequence[Relation]) -> bool:
     """Lock the tables; False where one of them is gone."""
     if not tables:
         return True
@@ -134,11 +139,6 @@ def _lock(connection: psycopg.Connection, source: Source, tables: Sequence[Relat
         connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(names))
     except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
         return False
-    except psycopg.errors.LockNotAvailable as error:
-        raise BackupRefused(
-            f"{source.node}: a table stayed locked for {LOCK_WAIT_S:g} s ({clean(error, source.dsn)}); find out by"
-            " whom in pg_locks, and try again"
-        ) from None
     return True
 
 

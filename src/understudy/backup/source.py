@@ -146,7 +146,7 @@ class Guard:
         self._deadline = time.monotonic() + timeout
         self._timeout = timeout
         self._ended = threading.Event()
-        self._reason: BackupAborted | None = None
+        self._reason: UnderstudyError | None = None
         self._stops: list[Callable[[], None]] = []
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="backup guard", daemon=True)
@@ -167,19 +167,24 @@ class Guard:
         if late:
             stop()
 
+    def give_up(self, reason: UnderstudyError) -> None:
+        """Give the backup up, from any thread; the first reason counts."""
+        with self._lock:
+            if self._reason is not None:
+                return
+            self._reason, stops = reason, list(self._stops)
+        for stop in stops:
+            stop()
+
     def check(self) -> None:
-        """Raise `BackupAborted` where the backup has been given up."""
+        """Raise the reason where the backup has been given up."""
         if self._reason is not None:
             raise self._reason
 
     def _run(self) -> None:
         while not self._ended.is_set():
-            reason = self._look()
-            if reason is not None:
-                with self._lock:
-                    self._reason, stops = reason, list(self._stops)
-                for stop in stops:
-                    stop()
+            if (reason := self._look()) is not None:
+                self.give_up(reason)
                 return
             if self._cancel.wait(_LOOK_EVERY / 4):
                 continue

@@ -1,4 +1,4 @@
-"""A pair that is set up, without an agent, with an application that uses whatever PostgreSQL has; and one destination."""
+"""A pair that is set up, without an agent, whose application uses whatever PostgreSQL has; and one destination."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ RICH = r'''
     INSERT INTO animal (name, mood, kilos, doc, body, place, tags, big, ratio)
         SELECT 'animal ' || n, (ARRAY['calm', 'wild', NULL])[n % 3 + 1]::mood, n, '{"a": 1, "a":2}', '{"b": [1]}',
             point(n, -n), ARRAY['x', NULL], 1.10 * n, n / 3.0 FROM generate_series(1, 3000) n;
-    INSERT INTO weighing SELECT id, date '2025-06-01', 1 FROM animal UNION ALL SELECT id, date '2026-06-01', 2.50 FROM animal;
+    INSERT INTO weighing SELECT id, at, 2.50 FROM animal, (VALUES (date '2025-06-01'), ('2026-06-01')) AS d (at);
     INSERT INTO "Odd Schema"."Odd ""Table""" VALUES (1, 'x'), (2, NULL);
     INSERT INTO cache VALUES (1, 'warm');
     INSERT INTO parent VALUES (1, 'p');
@@ -96,7 +96,7 @@ def _backed(store: Store, folder: Path, world: World, directory: Path) -> Backed
 
 @contextmanager
 def backed_pair(servers: Servers, folder: Path, schema: str = "") -> Iterator[Backed]:
-    """A pair of its own on the two servers; ``schema``: run as the application once the pair is set up (so not replicated)."""
+    """A pair of its own on the two servers. ``schema``: what the application does once it is set up."""
     pair = make_pair(servers)
     directory, place = folder / "state", folder / "backups"
     directory.mkdir()
