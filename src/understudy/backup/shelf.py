@@ -1,0 +1,234 @@
+"""The backups of one cluster as the configuration names them: one way in for commands, schedules and services."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import threading
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Final
+
+from understudy.backup import keys as backup_keys
+from understudy.backup import logical, physical, prune, retention, seal, verify, wal
+from understudy.backup.catalog import Catalog, Survey
+from understudy.backup.keys import Keys
+from understudy.backup.manifest import Finding, Kind, Level, Manifest, Verdict, Verification
+from understudy.backup.seal import SealError
+from understudy.backup.source import BackupError, BackupRefused, primary_of
+from understudy.backup.store import Locked, Store, StoreError, open_store
+from understudy.config import Config
+from understudy.config_backup import Backup
+from understudy.errors import UnderstudyError, WitnessError
+from understudy.model import Cluster
+from understudy.witness import SqliteWitness
+
+Tell = Callable[[str], None]
+_PROBE: Final = "check"
+_DAY: Final = 86400.0
+
+
+class NoSuchBackup(UnderstudyError):
+    """There is no backup of that name; says which there are, or how to list them."""
+
+
+class Shelf:
+    """Everything that is done with the backups of one cluster. Blocking; may be used from any thread.
+
+    Raises `BackupRefused` where the configuration has no table ``[backup]``, KeysError, StoreError.
+    """
+
+    def __init__(self, config: Config, cluster: Cluster) -> None:
+        self.config, self.cluster = config, cluster
+        self.policy = configured(config)
+        self.keys: Keys | None = backup_keys.load(self.policy.secrets)
+        self.stores: tuple[Store, ...] = tuple(open_store(place) for place in self.policy.destinations)
+        self.catalog = Catalog(self.stores)
+
+    # --- making -----------------------------------------------------------------------------------------
+
+    def create(
+        self,
+        kind: Kind,
+        *,
+        scope: tuple[str, ...] | None = None,
+        form: str | None = None,
+        tell: Tell = lambda _: None,
+        cancel: threading.Event | None = None,
+    ) -> Manifest:
+        """Make a backup of the present primary; ``scope`` and ``form`` as configured where they are None.
+
+        Raises as `logical.create` and `physical.create` do.
+        """
+        if kind is Kind.PHYSICAL:
+            return physical.create(
+                self.config, self.cluster, self.stores, self.keys, tell=tell, cancel=cancel
+            )
+        wanted = self.policy.logical
+        return logical.create(
+            self.config,
+            self.cluster,
+            self.stores,
+            self.keys,
+            scope=wanted.scope if scope is None else scope,
+            form=wanted.form if form is None else form,
+            tell=tell,
+            cancel=cancel,
+        )
+
+    # --- looking ----------------------------------------------------------------------------------------
+
+    def survey(self) -> Survey:
+        """Every backup, where it is, and what could not be read. Raises StoreError where no destination answers."""
+        return self.catalog.survey(self.cluster.name)
+
+    def find(self, backup: str) -> Manifest:
+        """The backup of that id, or of a beginning that only one has; ``latest``: the newest. Raises `NoSuchBackup`."""
+        known = self.catalog.backups(self.cluster.name)
+        if not known:
+            raise NoSuchBackup(
+                f"cluster {self.cluster.name} has no backup: make one with `understudy backup create`"
+            )
+        found = known[-1:] if backup == "latest" else [m for m in known if m.id.startswith(backup)]
+        if len(found) != 1:
+            hint = "`understudy backup list` shows what there is"
+            raise NoSuchBackup(f"{backup!r:.80}: expected one backup, found {len(found)}; {hint}")
+        return found[0]
+
+    def place(self, manifest: Manifest, destination: str = "") -> Store:
+        """A destination that has the backup: that of the name, or the first. Raises `NoSuchBackup`."""
+        places = self.catalog.places(self.cluster.name, manifest.id)
+        for store in places:
+            if destination in ("", store.name):
+                return store
+        names = ", ".join(store.name for store in places) or "nowhere"
+        raise NoSuchBackup(
+            f"{manifest.id} is not in {destination or 'any destination that answers'}; it is in: {names}"
+        )
+
+    # --- proving and tidying ----------------------------------------------------------------------------
+
+    def verify(
+        self, manifest: Manifest, level: Level, *, destination: str = "", tell: Tell = lambda _: None
+    ) -> Verification:
+        """Prove a backup and add what came of it to the ledger. Raises as `verify.verify` does."""
+        store = self.place(manifest, destination)
+        return verify.verify(self.catalog, manifest, level, self.keys, self.config, store=store, tell=tell)
+
+    def due(self, now: datetime, every: float) -> tuple[Manifest, ...]:
+        """What to verify in a run that happens every so many seconds. ``now``: in UTC."""
+        known = self.catalog.backups(self.cluster.name)
+        wanted = self.policy.verify
+        ids = verify.due(
+            known,
+            self.catalog.verifications(self.cluster.name),
+            wanted.coverage / _DAY,
+            now,
+            level=Level(wanted.level),
+            every_days=every / _DAY,
+        )
+        by_id = {manifest.id: manifest for manifest in known}
+        return tuple(by_id[i] for i in ids)
+
+    def retention(self, now: datetime) -> retention.Plan:
+        """What the rules keep and let go. ``now``: in UTC."""
+        name = self.cluster.name
+        return retention.decide(
+            self.catalog.backups(name), self.catalog.verifications(name), self.policy.retention, now
+        )
+
+    def prune(self, now: datetime, *, confirm: bool) -> prune.Pruned:
+        """Carry `retention` out; without ``confirm`` only say what would go."""
+        return prune.prune(self.catalog, self.cluster.name, self.retention(now), now, confirm=confirm)
+
+    def coverage(self, store: Store) -> tuple[wal.Coverage, ...]:
+        """What a destination lets be restored to a point in time, oldest base backup first."""
+        known = self.catalog.backups(self.cluster.name)
+        archived = wal.archives(store, self.cluster.name, self.keys)
+        return wal.coverage(known, archived, self._present_system())
+
+    def _present_system(self) -> str:
+        """The system identifier of the present primary; empty where it is not known (then coverage does without)."""
+        path = self.config.directory / "witness.db"
+        try:
+            with contextlib.closing(SqliteWitness(path, create=False)) as witness:
+                state = witness.read(self.cluster.name)
+        except WitnessError:
+            return ""
+        return "" if state is None else state.record(state.primary).identity.partition("/")[0]
+
+    # --- checking that all of it works ------------------------------------------------------------------
+
+    def storage(self) -> dict[str, str]:
+        """By destination: why it cannot be written, read and deleted from; an empty text where it can."""
+        return {store.name: _usable(store, self.cluster.name) for store in self.stores}
+
+    def key_trouble(self, keys: Keys | None = None, manifest: Manifest | None = None) -> str | None:
+        """Why ``keys`` (ours, or an escrowed copy) do not open a backup (the newest); empty where they do.
+
+        None: backups are not encrypted, or there is none yet to be opened.
+        """
+        opening = self.keys if keys is None else keys
+        if opening is None:
+            return None
+        known = [manifest] if manifest is not None else self.catalog.backups(self.cluster.name)
+        sealed = [m for m in known if m.recipients and m.parts]
+        if not sealed:
+            return None
+        newest = sealed[-1]
+        key = f"{self.cluster.name}/{newest.id}/{newest.parts[0].name}"
+        try:
+            seal.opener(self.place(newest).get(key), opening, key)
+        except (SealError, StoreError, NoSuchBackup) as error:
+            return str(error)
+        return ""
+
+    def check(self) -> Iterator[Finding]:
+        """Whether a backup could be made and opened now: destinations, keys, the primary, its privileges."""
+        for name, why in self.storage().items():
+            yield _finding(f"destination {name}", why, "an object was written, read and deleted")
+        try:
+            why_not = self.key_trouble()
+        except StoreError as error:
+            why_not = str(error)
+        if why_not is None:
+            detail = "no backup is sealed yet" if self.keys is not None else "backups are not encrypted"
+            yield Finding(what="key", verdict=Verdict.INCONCLUSIVE, detail=detail)
+        else:
+            yield _finding("key", why_not, "it opens the newest backup")
+        try:
+            source = primary_of(self.config, self.cluster)
+        except BackupError as error:
+            yield _finding("primary", str(error), "")
+            return
+        yield _finding("primary", "", f"{source.node} at epoch {source.epoch}")
+        if self.policy.physical is not None:
+            found = physical.obstacles(self.cluster.node(source.node))
+            yield _finding("physical backups", "\n".join(found), "replication is allowed")
+
+
+def configured(config: Config) -> Backup:
+    """The table ``[backup]``. Raises `BackupRefused` where there is none."""
+    if config.backup is None:
+        raise BackupRefused(
+            f"{config.source}: expected a table [backup] with a destination and a key, found none; "
+            "docs/how-to/back-up-and-verify.md shows one"
+        )
+    return config.backup
+
+
+def _finding(what: str, trouble: str, good: str) -> Finding:
+    return Finding(what=what, verdict=Verdict.FAIL if trouble else Verdict.PASS, detail=trouble or good)
+
+
+def _usable(store: Store, cluster: str) -> str:
+    key, body = f"{cluster}/{_PROBE}/{secrets.token_hex(8)}", secrets.token_bytes(64)
+    try:
+        store.put(key, [body])
+        if store.read(key) != body:
+            return f"{store.name}: gave back something else than was written"
+        with contextlib.suppress(Locked):  # Object Lock keeps it for its time, as it keeps backups
+            store.delete([key])
+    except StoreError as error:
+        return str(error)
+    return ""
