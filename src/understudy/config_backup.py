@@ -400,7 +400,7 @@ def _logical(table: Mapping[str, Any], where: str) -> Logical:
     reject_unknown(table, ("schedule", "jitter", "scope", "tables", "form"), where)
     if "tables" in table and "scope" in table:
         raise ConfigError(where, "scope or tables", "both", "keep one of the two")
-    scope = (_choice(table, "scope", ("all", "schema-only"), "all", where),)
+    scope: tuple[str, ...] = (_choice(table, "scope", ("all", "schema-only"), "all", where),)
     if "tables" in table:
         names = _list(table["tables"], f"{where}.tables")
         what = 'a table, "name" or "schema.name"'

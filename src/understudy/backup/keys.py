@@ -130,8 +130,8 @@ class Keys:
     ) -> None:
         self._sealing = sealing
         self._opening = {key.id: key for key in (*opening, *([sealing] if sealing else ()))}
-        self._age_recipients = [pyrage.x25519.Recipient.from_str(r) for r in recipients]
-        self._identities = [pyrage.x25519.Identity.from_str(i) for i in identities]
+        self._age_recipients = [_recipient(text) for text in recipients]
+        self._identities = [_identity(text) for text in identities]
         self._age_names = tuple(recipients)
         self.identities = tuple(str(i.to_public()) for i in self._identities)
 
@@ -244,6 +244,25 @@ def _file(path: Path) -> str:
             return file.read(MAX_TEXT + 1).decode("ascii", "replace")
     except OSError as error:
         raise KeysError(f"{path}: cannot be read ({(error.strerror or '').lower()})") from None
+
+
+def _recipient(text: str) -> pyrage.x25519.Recipient:
+    try:
+        return pyrage.x25519.Recipient.from_str(text)
+    except pyrage.RecipientError:
+        raise KeysError(
+            f"recipient {text}: expected a public key of age (age1...), found a typing error"
+        ) from None
+
+
+def _identity(text: str) -> pyrage.x25519.Identity:
+    try:
+        return pyrage.x25519.Identity.from_str(text)
+    except pyrage.IdentityError:
+        raise KeysError(
+            "identity_files: expected lines AGE-SECRET-KEY-1..., found another identity of age; "
+            "one with a passphrase or of ssh cannot be used unattended"
+        ) from None
 
 
 def _command(command: tuple[str, ...]) -> str:

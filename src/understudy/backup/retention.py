@@ -1,8 +1,9 @@
-"""Which backups may go. `decide` is pure; `prune` applies its plan, and changes nothing unless it is confirmed.
+"""Which backups may go, and which write-ahead log with them: pure functions. `prune` carries a plan out.
 
 A backup stays as long as one rule keeps it. Rules count within a *series*: the backups of one kind and one scope (a
-dump of one table never takes the place of a dump of everything). One whose newest verdict is FAIL takes nobody's
-place: it counts for ``days`` only.
+dump of one table never takes the place of a dump of everything). One whose newest conclusive verdict is FAIL takes
+nobody's place: only its age may keep it. Whatever the rules: the newest of a series, the newest ``verified`` ones
+that passed (at each level), and what point-in-time recovery begins with, stay.
 """
 
 from __future__ import annotations
@@ -13,9 +14,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Final
 
-from understudy.backup.catalog import MANIFEST, Catalog
 from understudy.backup.manifest import Kind, Level, Manifest, Verdict, Verification
-from understudy.backup.store import Locked, StoreError
 from understudy.config_backup import Retention
 
 LEFTOVER_AGE: Final = timedelta(days=2)
@@ -42,7 +41,6 @@ class Span:
 class Plan:
     """What stays, what goes, oldest first; and by system identifier the log that the kept physical backups need."""
 
-    cluster: str
     keep: tuple[Choice, ...]
     delete: tuple[Choice, ...]
     wal: Mapping[str, tuple[Span, ...]] = field(default_factory=dict)
@@ -75,13 +73,15 @@ def decide(
     keep = tuple(Choice(b.id, tuple(reasons[b.id])) for b in ordered if reasons[b.id])
     delete = tuple(Choice(b.id, ("no rule keeps it",)) for b in ordered if not reasons[b.id])
     kept = [b for b in ordered if reasons[b.id]]
-    return Plan(ordered[0].cluster if ordered else "", keep, delete, _wal(kept, policy, now))
+    return Plan(keep, delete, _wal(kept, verdicts, policy, now))
 
 
 def _verdicts(verifications: Sequence[Verification]) -> dict[str, dict[Level, bool] | None]:
     """By backup: the levels it passed; None where the newest conclusive verdict is FAIL."""
     found: dict[str, dict[Level, bool] | None] = {}
-    for one in sorted(verifications, key=lambda v: v.at):
+    for one in sorted(
+        verifications, key=lambda v: (v.at, v.verdict is Verdict.FAIL)
+    ):  # in one second, FAIL wins
         if one.verdict is Verdict.FAIL:
             found[one.backup] = None
         elif one.verdict is Verdict.PASS:
@@ -131,7 +131,7 @@ def _window(
     reasons: dict[str, list[str]], ordered: list[Manifest],
     verdicts: Mapping[str, dict[Level, bool] | None], policy: Retention, now: datetime,
 ) -> None:  # fmt: skip
-    """Keep the physical backup from which the beginning of the window can be reached, and the ones in the window."""
+    """Keep the physical backup of each server from which the beginning of the window can be reached."""
     if not policy.pitr:
         return
     for base in _bases([b for b in ordered if verdicts.get(b.id, {}) is not None], policy, now).values():
@@ -148,9 +148,12 @@ def _bases(backups: list[Manifest], policy: Retention, now: datetime) -> dict[st
     return found
 
 
-def _wal(kept: list[Manifest], policy: Retention, now: datetime) -> dict[str, tuple[Span, ...]]:
+def _wal(
+    kept: list[Manifest], verdicts: Mapping[str, dict[Level, bool] | None], policy: Retention, now: datetime
+) -> dict[str, tuple[Span, ...]]:
     """The log each kept physical backup needs to be consistent, and all of it from the window's base on."""
-    bases = _bases(kept, policy, now)
+    good = [b for b in kept if verdicts.get(b.id, {}) is not None]
+    bases = {**_bases(kept, policy, now), **_bases(good, policy, now)}
     spans: dict[str, list[Span]] = {}
     for backup in kept:
         if backup.kind is Kind.PHYSICAL:
@@ -168,37 +171,3 @@ def _add(reasons: dict[str, list[str]], backups: Iterable[Manifest], reason: str
 def _time(backup: Manifest) -> datetime:
     time = datetime.fromisoformat(backup.finished)
     return time if time.tzinfo else time.replace(tzinfo=UTC)
-
-
-@dataclass(frozen=True, slots=True)
-class Pruned:
-    """What `prune` did, by destination and key or id; ``locked`` and ``failed`` are sentences."""
-
-    deleted: tuple[str, ...]
-    locked: tuple[str, ...]
-    failed: tuple[str, ...]
-    confirmed: bool
-
-
-def prune(catalog: Catalog, plan: Plan, *, confirm: bool = False) -> Pruned:
-    """Delete what the plan lets go, in every destination; without ``confirm`` only say what that would be.
-
-    The manifest goes first: what is half deleted is no backup any more. A lock (Object Lock) is reported and is no
-    failure; that copy stays whole.
-    """
-    deleted: list[str] = []
-    locked: list[str] = []
-    failed: list[str] = []
-    for choice in plan.delete:
-        for store in catalog.places(plan.cluster, choice.id):
-            folder = f"{plan.cluster}/{choice.id}/"
-            try:
-                if confirm:
-                    store.delete([folder + MANIFEST])
-                    store.delete(sorted(item.key for item in store.list(folder)))
-                deleted.append(f"{store.name}: {choice.id}")
-            except Locked as error:
-                locked.append(str(error))
-            except StoreError as error:
-                failed.append(str(error))
-    return Pruned(tuple(deleted), tuple(locked), tuple(failed), confirm)

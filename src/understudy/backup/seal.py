@@ -95,6 +95,17 @@ def unseal(chunks: Iterable[bytes], keys: Keys, context: str) -> Iterator[bytes]
         at += len(piece)
 
 
+def opener(chunks: Iterable[bytes], keys: Keys, context: str) -> str:
+    """Which of these keys opens the object: the proof that an escrowed copy is good. Reads little more than a MiB.
+
+    Raises `WrongKey` where none does, and `SealError` where the object does not hold what it should.
+    """
+    source = iter(chunks)
+    header, rest = read_header(source, context)
+    next(unseal(itertools.chain([header.raw, rest], source), keys, context))
+    return next(one for one in header.recipients if one in keys.openers)
+
+
 def read_header(source: Iterator[bytes], context: str) -> tuple[Header, bytes]:
     """The header, and what of the chunks was read with it. Raises `SealError`."""
     data = bytearray()

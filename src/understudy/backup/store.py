@@ -121,8 +121,8 @@ class Store(ABC):
         """Delete objects; one that is not there is no error. Raises `Locked`, with the others deleted."""
 
     @abstractmethod
-    def sweep(self, before: datetime, *, confirm: bool) -> Sequence[str]:
-        """Remove what processes that were killed left half written before that time; each as a sentence.
+    def sweep(self, prefix: str, before: datetime, *, confirm: bool) -> Sequence[str]:
+        """Remove what killed processes left half written below that folder before that time; each as a sentence.
 
         Without ``confirm`` nothing is removed.
         """

@@ -157,7 +157,7 @@ class FolderStore(Store):
             more = f" and {len(kept) - 1} more" if len(kept) > 1 else ""
             raise self.wrong(key, f"not deleted{more} ({_reason(why)})", "the folder's owner decides", Locked)
 
-    def sweep(self, before: datetime, *, confirm: bool) -> Sequence[str]:
+    def sweep(self, prefix: str, before: datetime, *, confirm: bool) -> Sequence[str]:
         told = []
         try:
             for path in sorted((self._root / UNFINISHED).iterdir()):

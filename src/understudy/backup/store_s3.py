@@ -199,20 +199,20 @@ class BucketStore(Store):
                 )
         return kept
 
-    def sweep(self, before: datetime, *, confirm: bool) -> Sequence[str]:
+    def sweep(self, prefix: str, before: datetime, *, confirm: bool) -> Sequence[str]:
         told = []
-        for upload in [u for u in self.uploads() if u["Initiated"] < before]:
+        for upload in [u for u in self.uploads(prefix) if u["Initiated"] < before]:
             key = upload["Key"].removeprefix(self._prefix)
             told.append(f"{self.name}: {key}: unfinished upload of {upload['Initiated']:%Y-%m-%d}")
             if confirm:
                 self.abort(key, upload["UploadId"])
         return told
 
-    def uploads(self) -> Iterator[Mapping[str, Any]]:
-        """Uploads in parts that were begun and not finished, as boto3 tells them."""
+    def uploads(self, prefix: str) -> Iterator[Mapping[str, Any]]:
+        """Uploads in parts below a folder that were begun and not finished, as boto3 tells them."""
         marker: dict[str, str] = {}
         while True:
-            page = self.ask("", self.client.list_multipart_uploads, Prefix=self._prefix, **marker)
+            page = self.ask("", self.client.list_multipart_uploads, Prefix=self._prefix + prefix, **marker)
             yield from page.get("Uploads", ())
             if not page.get("IsTruncated"):
                 return

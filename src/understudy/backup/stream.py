@@ -7,8 +7,10 @@ lives; that is reported.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import queue
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -26,8 +28,12 @@ READ: Final = 2**20
 LEVEL: Final = 1
 QUEUE: Final = 4
 STALL_SECONDS: Final = 300.0
+ABORT_SECONDS: Final = 10.0
 MAX_WINDOW: Final = 128 * 2**20
 """Bytes that the compressor's window may take when reading."""
+_SKIPPABLE: Final = 0x184D2A5E
+"""Magic number of a frame that decompressors pass over: RFC 8878, 3.1.2."""
+_END: Final = struct.Struct("<IIQ")
 
 
 class PartError(UnderstudyError):
@@ -210,7 +216,7 @@ class _Sender:
     def __init__(self, store: Store, key: str) -> None:
         self.store = store
         self.error: Exception | None = None
-        self._key = key
+        self._key, self._count = key, 0
         self._queue: queue.Queue[bytes | BaseException | None] = queue.Queue(QUEUE)
         self._thread = threading.Thread(target=self._run, name=f"backup to {store.name}", daemon=True)
         self._thread.start()
@@ -219,33 +225,51 @@ class _Sender:
         try:
             self.store.put(self._key, self._taken())
         except Exception as error:  # noqa: BLE001 - kept, and reported by whoever gives
-            self.error = error
+            self.error = self.error or error
 
     def _taken(self) -> Iterator[bytes]:
         while (item := self._queue.get()) is not None:
             if isinstance(item, BaseException):
                 raise item
+            self._count += 1
             yield item
 
-    def give(self, item: bytes | BaseException | None, seconds: float = STALL_SECONDS) -> None:
-        """Hand over a piece; waits while the queue is full. A destination that has failed takes it and forgets it."""
-        deadline = time.monotonic() + seconds
+    def give(self, item: bytes | BaseException | None) -> None:
+        """Hand over a piece; waits while the queue is full. A destination that has failed takes no more."""
+        deadline = time.monotonic() + STALL_SECONDS
         while self.error is None:
             try:
                 self._queue.put(item, timeout=0.2)
             except queue.Full:
                 if time.monotonic() > deadline:
-                    self.error = StoreError(self.store.name, self._key, f"took nothing for {seconds:.0f} s")
+                    self._give_up()
                 continue
             return
 
     def finish(self) -> None:
+        """Wait until everything is stored, as long as there is progress."""
         self.give(None)
-        self._thread.join()
+        count = -1
+        while self._thread.is_alive() and self.error is None:
+            if count == self._count:
+                self._give_up()
+            count = self._count
+            self._thread.join(STALL_SECONDS)
 
     def abort(self, why: BaseException) -> None:
-        self.give(why, seconds=1.0)
-        self._thread.join(timeout=10.0)
+        """End it without an object, whatever is still in the queue."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._queue.get_nowait()
+        with contextlib.suppress(queue.Full):
+            self._queue.put_nowait(why)
+        self._thread.join(ABORT_SECONDS)
+
+    def _give_up(self) -> None:
+        problem = f"took nothing for {STALL_SECONDS:.0f} s"
+        error = StoreError(self.store.name, self._key, problem, "look whether it hangs")
+        self.error = error
+        threading.Thread(target=self.abort, args=(error,), daemon=True).start()
 
 
 def _drop_failed(senders: list[_Sender], progress: Progress) -> None:
@@ -258,20 +282,50 @@ def _drop_failed(senders: list[_Sender], progress: Progress) -> None:
 
 
 def _compressed(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """A frame of zstd with its checksum, and a skippable one with the length of what it holds: a cut is noticed."""
     packer = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True).compressobj()
+    raw = 0
     for chunk in chunks:
+        raw += len(chunk)
         if packed := packer.compress(chunk):
             yield packed
-    yield packer.flush()
+    yield packer.flush() + _END.pack(_SKIPPABLE, _END.size - 8, raw)
 
 
 def _decompressed(chunks: Iterator[bytes], where: str) -> Iterator[bytes]:
-    unpacker = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW).decompressobj()
+    """The plain bytes, at most `READ` at once however well they were compressed. Raises `PartError`."""
+    source = _ButItsEnd(chunks)
+    reader = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW).stream_reader(source, closefd=False)  # type: ignore[arg-type]
+    raw = 0
     try:
-        for chunk in chunks:
-            if plain := unpacker.decompress(chunk):
-                yield plain
+        while plain := reader.read(READ):
+            raw += len(plain)
+            yield plain
     except zstandard.ZstdError as error:
         raise PartError(f"{where}: does not decompress ({error})") from None
-    if not unpacker.eof:
-        raise PartError(f"{where}: the compressed stream was cut")
+    rest = source.read(1)
+    if rest or source.end != _END.pack(_SKIPPABLE, _END.size - 8, raw):
+        raise PartError(f"{where}: the compressed stream was cut or extended after {raw} bytes")
+
+
+class _ButItsEnd:
+    """A stream to read from, without its last bytes: `end`."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self._held = bytearray()
+
+    def read(self, size: int) -> bytes:
+        while len(self._held) <= _END.size:
+            chunk = next(self._chunks, None)
+            if chunk is None:
+                return b""
+            self._held += chunk
+        count = min(size, len(self._held) - _END.size)
+        taken = bytes(self._held[:count])
+        del self._held[:count]
+        return taken
+
+    @property
+    def end(self) -> bytes:
+        return bytes(self._held)

@@ -6,6 +6,7 @@ the real thing, so every test of a bucket runs against both.
 
 from __future__ import annotations
 
+import functools
 import http.client
 import os
 import re
@@ -51,7 +52,7 @@ class S3Server:
         with (self._folder / "log").open("wb") as log:
             self._process = subprocess.Popen(
                 command, cwd=self._folder, env=environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                preexec_fn=lambda: processes.die_with_parent(signal.SIGKILL),
+                preexec_fn=functools.partial(processes.die_with_parent, signal.SIGKILL),  # noqa: PLW1509
             )  # fmt: skip
         self._wait()
         self.client().create_bucket(Bucket=BUCKET)
