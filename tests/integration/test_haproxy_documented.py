@@ -6,7 +6,9 @@ The application is psycopg: it knows nothing of us.
 from __future__ import annotations
 
 import contextlib
+import os
 import re
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -155,6 +157,21 @@ def test_checks_a_primary_that_hangs(lab: tuple[Lab, Configuration], gate: Embed
 
 
 @pytest.mark.slow
+def test_checks_while_the_agent_reads_its_configuration_again(
+    lab: tuple[Lab, Configuration], gate: EmbeddedHaproxy
+) -> None:
+    pair, _ = lab
+    answers(pair, gate)
+    with psycopg.connect(gates.at_port(pair, gate.port), autocommit=True) as session:
+        for _ in range(3):
+            before, pid = pair.last_event, pair.agent.pid
+            assert pid is not None
+            os.kill(pid, signal.SIGHUP)
+            pair.await_event("agent_started", SOON, after=before)
+            session.execute("SELECT 1")
+
+
+@pytest.mark.slow
 def test_checks_without_an_agent_nothing_passes(
     lab: tuple[Lab, Configuration], gate: EmbeddedHaproxy
 ) -> None:
@@ -165,6 +182,14 @@ def test_checks_without_an_agent_nothing_passes(
     assert not gates.answers(gates.at_port(pair, gate.port))
     pair.start_agent()
     written(pair, gate, 93)
+    before = pair.last_event
+    pair.standby_agent.start()
+    pair.await_event("agent_started", SOON, after=before)
+    with waiting(pair, gate):
+        pair.agent.kill()
+    written(pair, gate, 96)  # the one in standby has the address now
+    pair.standby_agent.stop()
+    pair.start_agent()
 
 
 @pytest.mark.slow

@@ -20,6 +20,7 @@ from understudy.config_api import Api
 from understudy.embedded.postgresql import free_port
 from understudy.web import connection
 from understudy.web.clusters import LISTENERS
+from understudy.web.listening import Listening
 from understudy.web.serve import serve_api
 
 SOON = 15.0  # seconds
@@ -32,8 +33,9 @@ async def served(
     """The API served as the agent does, and a client that trusts its certificate."""
     api = Api(host="127.0.0.1", port=free_port(), **options)  # type: ignore[arg-type]
     leave = leave or asyncio.Event()
-    async with world(directory, api) as w:
-        serving = asyncio.create_task(serve_api(w.running, leave))
+    async with world(directory, api) as w, contextlib.AsyncExitStack() as stack:
+        kept = stack.enter_context(contextlib.closing(Listening()))
+        serving = asyncio.create_task(serve_api(w.running, leave, kept))
         trusted = ssl.create_default_context(cafile=api.tls_cert) if api.tls_cert else False
         scheme = "https" if api.tls_cert else "http"
         try:
@@ -90,8 +92,8 @@ async def test_a_certificate_that_cannot_be_used_is_said_once(
     api = Api(host="127.0.0.1", port=free_port(), **files)
     leave = asyncio.Event()
     async with world(tmp_path / "w", api) as w:
-        with capture_logs() as logs:
-            serving = asyncio.create_task(serve_api(w.running, leave))
+        with capture_logs() as logs, contextlib.closing(Listening()) as kept:
+            serving = asyncio.create_task(serve_api(w.running, leave, kept))
             async with asyncio.timeout(SOON):
                 while not logs:
                     await asyncio.sleep(0.01)
@@ -249,3 +251,38 @@ async def test_a_listener_does_not_hold_up_the_end(tmp_path: Path) -> None:
         leave.set()
         async for _line in lines:  # to its proper end: httpx.RemoteProtocolError where it is cut off
             pass
+
+
+async def test_who_connects_during_a_reload_waits(tmp_path: Path) -> None:
+    """Refused twice in a row, a load balancer would give every server up."""
+    api = Api(host="127.0.0.1", port=free_port())
+    async with world(tmp_path, api) as w:
+        with contextlib.closing(Listening()) as kept:
+            for _ in range(2):
+                leave = asyncio.Event()
+                serving = asyncio.create_task(serve_api(w.running, leave, kept))
+                await listening(api.port)
+                leave.set()
+                await serving
+                reader, writer = await asyncio.open_connection("127.0.0.1", api.port)  # nobody serves
+                writer.write(b"HEAD /liveness HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                leave = asyncio.Event()
+                serving = asyncio.create_task(serve_api(w.running, leave, kept))
+                async with asyncio.timeout(SOON):
+                    assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+                writer.close()
+                leave.set()
+                await serving
+        with pytest.raises(OSError):
+            await asyncio.open_connection("127.0.0.1", api.port)
+
+
+async def test_another_address_after_a_reload(tmp_path: Path) -> None:
+    with contextlib.closing(Listening()) as kept:
+        first, second = (Api(host="127.0.0.1", port=free_port()) for _ in range(2))
+        for api, gone in ((first, None), (second, first)):
+            kept.at(api).close()
+            await listening(api.port)
+            if gone is not None:
+                with pytest.raises(OSError):
+                    await asyncio.open_connection("127.0.0.1", gone.port)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
+import functools
 from typing import Annotated
 
 import structlog
@@ -15,6 +17,7 @@ from understudy.agent.service import Running, serve
 from understudy.cli.common import Cli, of
 from understudy.config import Config
 from understudy.logs_plain import PlainStyle
+from understudy.web.listening import Listening
 
 
 def register(app: typer.Typer) -> None:
@@ -42,7 +45,9 @@ def run(
         plain.learn(config.clusters)
         return config
 
-    asyncio.run(serve(load, standby=standby, parts=(_monitor, _api, _telemetry)))
+    with contextlib.closing(Listening()) as listening:
+        parts = (_monitor, functools.partial(_api, listening), _telemetry)
+        asyncio.run(serve(load, standby=standby, parts=parts))
 
 
 async def _monitor(running: Running, leave: asyncio.Event) -> None:
@@ -53,12 +58,14 @@ async def _monitor(running: Running, leave: asyncio.Event) -> None:
         await watch(running, leave)
 
 
-async def _api(running: Running, leave: asyncio.Event) -> None:
+async def _api(listening: Listening, running: Running, leave: asyncio.Event) -> None:
     """Answer HTTP, where the configuration has a table ``[api]``."""
-    if running.config.api is not None:
-        from understudy.web.serve import serve_api
+    if running.config.api is None:
+        listening.close()
+        return
+    from understudy.web.serve import serve_api
 
-        await serve_api(running, leave)
+    await serve_api(running, leave, listening)
 
 
 async def _telemetry(running: Running, leave: asyncio.Event) -> None:

@@ -14,7 +14,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 from starlette.responses import Response
 
-from understudy.agent.history import HISTORY, last_change, step_name
+from understudy.agent.history import HISTORY, last_change, made_a_rescue, step_name
 from understudy.agent.looking import bytes_behind
 from understudy.model import PlanKind
 from understudy.web.auth import Guard, Role
@@ -74,7 +74,7 @@ class Counts:
         """One new line of history."""
         self._events.labels(event.cluster).inc()
         step = step_name(event)
-        if step == "rescue" and event.message.startswith("rescued "):
+        if made_a_rescue(event):
             self._rescues.labels(event.cluster).inc()
         if step == "publish":
             lines = self._watcher.running.witness.events(event.cluster, limit=HISTORY)

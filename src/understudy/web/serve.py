@@ -17,6 +17,7 @@ from understudy.agent.service import Running
 from understudy.config_api import Api
 from understudy.web.app import create_app
 from understudy.web.connection import BoundedProtocol
+from understudy.web.listening import Listening
 
 _CONNECTIONS = 256
 """Connections and requests at the same time; one more gets 503."""
@@ -29,29 +30,33 @@ _NO_PASSWORD = "-"  # noqa: S105 (it is none)
 _log = structlog.get_logger()
 
 
-async def serve_api(running: Running, leave: asyncio.Event) -> None:
-    """Serve until ``leave`` is set. An address or a certificate that cannot be had is said once and tried again."""
+async def serve_api(running: Running, leave: asyncio.Event, listening: Listening) -> None:
+    """Serve until ``leave`` is set. An address or a certificate that cannot be had is said once and tried again.
+
+    ``listening`` is left open for the next configuration; the caller closes it.
+    """
     api = running.config.api
     if api is None:
         return
     said = ""
     while not leave.is_set():
         try:
-            with _listen(api) as listening:
+            with listening.at(api) as handle:
                 app = await asyncio.to_thread(create_app, running)
-                await _serve(app, api, listening, leave)
+                await _serve(app, api, handle, leave)
         except OSError as error:
+            listening.close()
             if str(error) != said:
                 said = str(error)
                 _log.warning("api_not_served", address=f"{api.host}:{api.port}", error=said)
         await _pause(leave)
 
 
-async def _serve(app: FastAPI, api: Api, listening: socket.socket, leave: asyncio.Event) -> None:
+async def _serve(app: FastAPI, api: Api, handle: socket.socket, leave: asyncio.Event) -> None:
     """One server, until it ends or is told to. Raises OSError where certificate or key cannot be used."""
     server = uvicorn.Server(_config(app, api))
     # Outside the main thread uvicorn installs no signal handlers: signals are the agent's.
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="api", daemon=True)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [handle]}, name="api", daemon=True)
     thread.start()
     _log.info("api_listening", address=f"{api.host}:{api.port}", tls=api.tls_cert is not None)
     ended = asyncio.create_task(asyncio.to_thread(thread.join))
@@ -85,15 +90,6 @@ def _config(app: FastAPI, api: Api) -> uvicorn.Config:
     except OSError as error:
         raise OSError(f"{api.tls_cert} and {api.tls_key} cannot be used: {error}") from None
     return config
-
-
-def _listen(api: Api) -> socket.socket:
-    family = socket.AF_INET6 if ":" in api.host else socket.AF_INET
-    listening = socket.create_server((api.host, api.port), family=family, backlog=256)
-    # Connections inherit it. asyncio sets it only where the socket names its protocol, which this one does not;
-    # without it each answer on a kept connection waits 40 ms for an acknowledgement.
-    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return listening
 
 
 async def _pause(leave: asyncio.Event) -> None:
