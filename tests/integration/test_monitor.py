@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import logging
 import os
 import queue
 import signal
@@ -165,6 +166,17 @@ def test_a_receiver_that_refuses_says_why_without_secrets(hook: Hook) -> None:
     assert SECRET not in error
 
 
+def test_why_it_failed_is_known_however_little_is_logged(hook: Hook) -> None:
+    hook.broken = True
+    root = logging.getLogger()
+    before = root.level
+    root.setLevel(logging.ERROR)  # `understudy run --log-level error`
+    try:
+        assert "500" in send(hook.url, NOTICE, "farm")
+    finally:
+        root.setLevel(before)
+
+
 def test_a_receiver_that_is_not_there(hook: Hook) -> None:
     port = hook.server.server_port
     gone = f"json://u:{SECRET}@127.0.0.1:{port}/{SECRET}"
@@ -288,6 +300,9 @@ async def test_a_role_that_may_see_nothing_says_so(pair: Pair) -> None:
         with pair.connect("a", "understudy"), sleeping(pair, "a", "SELECT pg_sleep(600)"):
             look = await looker.look("a")
     assert look.hidden > 0
+    assert (
+        look.connections >= 4
+    )  # the looker's, the two above, and that of the administrator who ends one of them
     assert look.disk is None
     assert "GRANT pg_monitor" in look.disk_error
 

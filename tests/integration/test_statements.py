@@ -15,6 +15,7 @@ from understudy.config_alerts import Monitor
 from understudy.embedded.postgresql import EmbeddedPostgreSQL
 from understudy.lease import boot_now
 from understudy.model import Cluster, Node, Policy
+from understudy.monitor import looking
 from understudy.monitor.looking import Looker
 from understudy.monitor.readings import SlowStatement
 
@@ -90,6 +91,18 @@ async def test_each_slow_call_is_told_once_without_its_values(
     (again,) = await slow(looker)
     assert again.text == "SELECT pg_sleep(?), ?"
     assert again.seconds > THRESHOLD
+
+
+async def test_what_was_slow_for_ever_hides_nothing_new(
+    app: psycopg.Connection, looker: Looker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More statements had slower calls than the one that is slow now."""
+    monkeypatch.setattr(looking, "MAX_STATEMENTS", 3)
+    for columns in range(4):
+        app.execute(f"SELECT pg_sleep(0.2){', 1 AS c' * columns}, 'old'::text")
+    await slow(looker)
+    app.execute("SELECT pg_sleep(0.1) AS new")
+    assert [one.text for one in await slow(looker)] == ["SELECT pg_sleep(?) AS new"]
 
 
 async def test_reset_statistics_are_new_statistics(

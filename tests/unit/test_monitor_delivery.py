@@ -52,6 +52,11 @@ def test_scrubbed() -> None:
     assert scrubbed(text, url) == "error=500 at https://hooks.example.org/a/**** for **** and ****"
 
 
+def test_scrubbed_of_a_secret_with_signs_in_it() -> None:
+    url = "json://u:p%40ss%2Fw@hooks.example.org/0rd%2Fx"
+    assert scrubbed("login as p@ss/w failed at 0rd/x", url) == "login as **** failed at ****"
+
+
 def test_an_address_that_apprise_does_not_know() -> None:
     assert "does not know such an address" in send(f"barn://{SECRET}", NOTICE, "farm")
     assert "does not know such an address" in send("slack://short", NOTICE, "farm")

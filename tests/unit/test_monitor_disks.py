@@ -20,6 +20,32 @@ def test_a_disk_of_this_host() -> None:
     assert of_path("/no/such/folder") == (None, "/no/such/folder: No such file or directory")
 
 
+class TooSlow:
+    """A server on which the sum over all files takes longer than a look may."""
+
+    asked = 0
+
+    async def execute(self, _: str) -> None:
+        self.asked += 1
+        raise TimeoutError
+
+
+async def test_a_sum_that_takes_too_long_does_not_fail_every_look() -> None:
+    now, server = [0.0], TooSlow()
+    found = Disks((Disk(node="a", size=2**40),), lambda: now[0])
+    with pytest.raises(TimeoutError):  # the look in which it is asked cannot go on: its time is up
+        await found.share("a", server)  # type: ignore[arg-type]
+    for _ in range(5):
+        now[0] += 10
+        share, error = await found.share("a", server)  # type: ignore[arg-type]
+        assert share is None
+        assert "takes too long" in error
+    assert server.asked == 1
+    now[0] += 10
+    with pytest.raises(TimeoutError):
+        await found.share("a", server)  # type: ignore[arg-type]
+
+
 async def test_a_folder_that_hangs_is_said_and_asked_by_one_thread_only(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

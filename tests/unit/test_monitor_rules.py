@@ -107,6 +107,12 @@ def with_look(**changes: object) -> Reading:
             "critical",
             "too far",
         ),
+        (
+            replace(HEALTHY, rule="primary_fenced", reason="paused"),
+            "stuck:primary_fenced",
+            "critical",
+            "paused",
+        ),
         (replace(HEALTHY, rule="witness_down", reason="disk"), "stuck:witness_down", "critical", "disk"),
         (replace(HEALTHY, troubles={"a": "no slot"}), "look:a", "warning", "no slot"),
         (
@@ -222,6 +228,7 @@ def test_the_disk_with_the_data_counts() -> None:
     assert share_of(METRICS) == 6 / 7.5
     assert share_of(METRICS.replace("/data", "/boot")) == 0.5
     assert share_of("up 1") is None
+    assert share_of(METRICS.replace("8e+09", "8.0.0")) == 0.5  # no number: as if it were not there
 
 
 # --- history ------------------------------------------------------------------------------------------------
@@ -276,6 +283,17 @@ def test_a_failover_is_told_with_its_cause() -> None:
             "warning",
             "only the old",
         ),
+        (
+            [line(1, "step:rescue", "the slot is gone; all 7 rows of a are kept in /x")],
+            "warning",
+            "only the old",
+        ),
+        ([line(1, "gate_failed", "haproxy: refused")], "warning", "a gate does not do as it is told"),
+        (
+            [line(1, "gate_well", "haproxy does as it is told again")],
+            "info",
+            "a gate does as it is told again",
+        ),
         ([line(1, "agent_took_over", "silent")], "warning", "another agent"),
         ([line(1, "sync_lost", "going on without it")], "warning", "no longer waits"),
     ],
@@ -291,5 +309,29 @@ def test_what_is_not_worth_a_message() -> None:
         line(1, "agent_started"),
         line(2, "step:verify"),
         line(3, "step:rescue", "a had nothing that others lack"),
+        line(4, "step:rescue", "no slot holds what a had"),  # the full copy that follows is told
     ]
     assert told(quiet, after=0) == []
+
+
+def test_a_gate_that_fails_in_ever_new_ways_is_told_once() -> None:
+    story = [
+        line(n, "gate_failed", f"haproxy: {why}") for n, why in enumerate(("refused", "no answer", "x"), 1)
+    ]
+    story += [
+        line(4, "gate_failed", "pgbouncer: refused"),
+        line(5, "gate_well", "haproxy does as it is told again"),
+    ]
+    story += [line(6, "gate_failed", "haproxy: refused")]
+    assert [notice.text for notice in told(story, after=0)] == [
+        "haproxy: refused",
+        "pgbouncer: refused",
+        "haproxy does as it is told again",
+        "haproxy: refused",
+    ]
+
+
+def test_a_change_has_no_cause_but_its_own() -> None:
+    """The cause of an earlier change explains nothing about a later one."""
+    (notice,) = told([*FAILOVER, line(5, "step:publish", "a is primary at epoch 3")], after=4)
+    assert notice.title == "change of primary: a is primary at epoch 3"

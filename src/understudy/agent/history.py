@@ -38,6 +38,11 @@ def step_name(event: Event | Entry) -> str:
     return event.kind.removeprefix(_STEP) if event.kind.startswith(_STEP) else ""
 
 
+def made_a_rescue(event: Event) -> bool:
+    """Whether a step of rescuing has left files behind; else nothing was there, or a full copy has to follow."""
+    return step_name(event) == "rescue" and "kept in " in event.message
+
+
 def last_change(events: Sequence[Event]) -> Change | None:
     """The newest finished change of primary (or reinstatement) among these events, oldest first."""
     publishes = [i for i, e in enumerate(events) if step_name(e) == "publish"]

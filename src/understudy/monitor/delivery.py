@@ -79,7 +79,8 @@ def masked(url: str) -> str:
 def scrubbed(text: str, url: str) -> str:
     """A service's own words without any piece of the address (except what `masked` shows)."""
     shown = set(_PIECES.split(masked(url)))
-    pieces = {p for raw in (url, unquote(url)) for p in _PIECES.split(raw) if len(p) >= 4} - shown
+    parts = [*_PIECES.split(url), *_PIECES.split(unquote(url))]
+    pieces = {p for part in parts for p in (part, unquote(part)) if len(p) >= 4} - shown
     for piece in sorted(pieces, key=len, reverse=True):
         text = text.replace(piece, "****")
     return " ".join(text.split())[:300]
@@ -109,6 +110,7 @@ def send(url: str, notice: Notice, cluster: str) -> str:
         raise NoApprise("alerts need apprise: pip install 'understudy[alerts]'") from None
     logger = logging.getLogger("apprise")
     logger.propagate = False  # its own lines hold addresses; what matters of them is in ours
+    logger.setLevel(logging.WARNING)  # whatever the root has: ours say why
     words = _Words()
     logger.addHandler(words)
     try:

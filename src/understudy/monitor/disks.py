@@ -33,7 +33,9 @@ _MAX_BYTES = 8 * 1024 * 1024
 _MOUNTS = ("/data", "/var/lib/postgresql", "/")
 """Where the data may lie (Supabase: /data); the first of these that is published counts."""
 _SAMPLE = re.compile(
-    r'^node_filesystem_(size|free|avail)_bytes\{[^}]*mountpoint="([^"]*)"[^}]*\}\s+([0-9.eE+]+)', re.MULTILINE
+    r'^node_filesystem_(size|free|avail)_bytes\{[^}]*mountpoint="([^"]*)"[^}]*\}\s+'
+    r"([0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]{1,2})?)(?:\s|$)",
+    re.MULTILINE,
 )
 _SIZE = """
 SELECT (SELECT sum(pg_database_size(oid)) FROM pg_database WHERE datallowconn)
@@ -42,6 +44,9 @@ SELECT (SELECT sum(pg_database_size(oid)) FROM pg_database WHERE datallowconn)
 
 Answer = tuple[float | None, str]
 """Share in use, 0 to 1, or None and why it is not known."""
+
+
+_TOO_SLOW: Answer = (None, "the sum over its files takes too long: use path or metrics_url_env")
 
 
 class Disks:
@@ -67,6 +72,7 @@ class Disks:
             return None, ""
         if disk.size:
             if not self._recent(node):
+                self._known[node] = (self._clock(), _TOO_SLOW)  # stays so where the look runs out of time
                 self._known[node] = (self._clock(), await _summed(disk, connection))
             return self._known[node][1]
         if not self._recent(node):

@@ -19,12 +19,16 @@ from understudy.monitor.statements import normalised
 LIMIT = 5.0
 """Seconds that one look may take, connecting included. Never more than the pause between two looks."""
 MAX_STATEMENTS = 50
+"""Statements that one look shows."""
+MAX_COMPARED = 10_000
+"""Statements that are compared with the last look: twice what the extension keeps unless it is told otherwise."""
 _MAX_TEXT = 4000
 """Characters of a statement that are fetched."""
 
 _LOOK = """
 SELECT
-    (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS connections,
+    (SELECT count(*) FROM pg_stat_activity  -- what this role may not see has no type
+     WHERE coalesce(backend_type, 'client backend') = 'client backend' AND usesysid IS NOT NULL) AS connections,
     current_setting('max_connections')::integer
         - current_setting('superuser_reserved_connections')::integer
         - coalesce(current_setting('reserved_connections', true)::integer, 0) AS connections_limit,
@@ -50,17 +54,22 @@ SELECT
 
 # Only calls that ended since the last look are news, so what is compared is calls and the sum of their times.
 _STATEMENTS = """
-SELECT userid::bigint, queryid, toplevel, calls, total_exec_time, max_exec_time, left(query, %(text)s)
+SELECT userid::bigint, queryid, toplevel, calls, total_exec_time, max_exec_time
 FROM {}.pg_stat_statements
 WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
   AND max_exec_time > %(threshold)s AND queryid IS NOT NULL
 ORDER BY max_exec_time DESC LIMIT %(count)s
+"""
+_TEXTS = """
+SELECT userid::bigint, queryid, toplevel, left(query, %(text)s) FROM {}.pg_stat_statements
+WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database()) AND queryid = ANY(%(ids)s)
 """
 
 # The extension is there and its library is not loaded, or this role may not read it.
 _NOT_TO_BE_HAD = ("55000", "42501", "42P01", "42703")
 
 _Seen = dict[tuple[int, int, bool], tuple[int, float, float]]
+"""By user, statement and whether it is one of the application's own: calls, sum of their times, longest time."""
 
 
 class Looker:
@@ -112,32 +121,34 @@ class Looker:
 
     async def _finished(self, node: str, connection: ControlConnection, schema: str) -> list[SlowStatement]:
         """Statements of pg_stat_statements that had a slow call since the last look; the first look only counts."""
-        query = sql.SQL(_STATEMENTS).format(sql.Identifier(schema))
-        parameters = {
-            "text": _MAX_TEXT,
-            "threshold": self._monitor.slow_query * 1000,
-            "count": MAX_STATEMENTS,
-        }
+        where = sql.Identifier(schema)
+        compared = {"threshold": self._monitor.slow_query * 1000, "count": MAX_COMPARED}
         try:
-            rows = await (await connection.execute(query, parameters)).fetchall()
+            rows = await (await connection.execute(sql.SQL(_STATEMENTS).format(where), compared)).fetchall()
+            present: _Seen = {(u, q, t): (calls, total, most) for u, q, t, calls, total, most in rows}
+            before, self._statements[node] = self._statements.get(node), present
+            slow = {} if before is None else newly_slow(before, present, self._monitor.slow_query)
+            if not slow:
+                return []
+            shown = {"text": _MAX_TEXT, "ids": [number for _, number, _ in slow]}
+            texts = await (await connection.execute(sql.SQL(_TEXTS).format(where), shown)).fetchall()
         except psycopg.Error as error:
             if error.sqlstate in _NOT_TO_BE_HAD:
                 return []
             raise
-        before = self._statements.get(node)
-        self._statements[node] = {(u, q, t): (calls, total, most) for u, q, t, calls, total, most, _ in rows}
-        if before is None:
-            return []
-        found = []
-        for user, number, top, calls, total, most, text in rows:
-            seconds = new_slowest(before.get((user, number, top)), (calls, total, most)) / 1000
-            if seconds > self._monitor.slow_query:
-                found.append(SlowStatement(text=normalised(text), seconds=seconds))
-        return found
+        named = {(u, q, t): text for u, q, t, text in texts}
+        return [SlowStatement(text=normalised(named[k]), seconds=s) for k, s in slow.items() if k in named]
 
     async def close(self) -> None:
         """Close the connections."""
         await self._sessions.close()
+
+
+def newly_slow(before: _Seen, now: _Seen, threshold: float) -> dict[tuple[int, int, bool], float]:
+    """Seconds of the slowest new call of each statement that had one past the threshold; at most `MAX_STATEMENTS`."""
+    found = {key: new_slowest(before.get(key), seen) / 1000 for key, seen in now.items()}
+    slow = sorted(((s, key) for key, s in found.items() if s > threshold), reverse=True)
+    return {key: seconds for seconds, key in slow[:MAX_STATEMENTS]}
 
 
 def new_slowest(before: tuple[int, float, float] | None, now: tuple[int, float, float]) -> float:

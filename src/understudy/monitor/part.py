@@ -164,11 +164,13 @@ class Watcher:
         newest = self._witness.events(name, limit=1)
         if not newest:
             return []
-        last, memory.last_event = memory.last_event, newest[-1].id
-        if last is None or newest[-1].id <= last:
+        last, present = memory.last_event, newest[-1].id
+        if last is None or present <= last:
+            memory.last_event = present
             return []  # the first look at this history, or another witness has taken its place: old news is none
-        limit = min(_MAX_NEWS, newest[-1].id - last) + BEFORE
-        events = [e for e in self._witness.events(name, limit=limit) if e.id <= newest[-1].id]
+        limit = min(_MAX_NEWS, present - last) + BEFORE
+        events = [e for e in self._witness.events(name, limit=limit) if e.id <= present]
+        memory.last_event = present  # not before they were read
         return told(events, last)
 
     def _remember(self, now: float) -> Memory:

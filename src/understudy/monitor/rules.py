@@ -19,6 +19,7 @@ _STUCK = {
     "witness_down": Severity.CRITICAL,
     "witness_behind": Severity.CRITICAL,
     "copy_limit": Severity.WARNING,
+    "primary_fenced": Severity.CRITICAL,
 }
 """Rules of the decision core after which a person is needed."""
 

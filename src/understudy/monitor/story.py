@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from understudy.agent.history import made_a_rescue
 from understudy.config_alerts import Severity
 from understudy.monitor.edges import Kind, Notice
 from understudy.witness import Event
 
+_WELL = " does as it is told again"
+"""What follows the name of a gate that is well."""
 BEFORE = 200
 """Lines of history before the news that are read again, to know what began a change."""
 
@@ -17,6 +20,7 @@ _ALONE = {
     "link_lost": (Severity.WARNING, "the standby is copied anew"),
     "needs_copy": (Severity.WARNING, "a node is copied anew"),
     "request_refused": (Severity.INFO, "an order was refused"),
+    "gate_well": (Severity.INFO, "a gate does as it is told again"),
 }
 """Events that are told as they are."""
 
@@ -31,22 +35,27 @@ _CAUSES = {
 }
 """What begins, or turns back, a change of primary; it is told when the change is published."""
 
-_EMPTY = ("had nothing that", "has nothing of its own", "it has nothing of its own")
-
 
 def told(events: Sequence[Event], after: int) -> list[Notice]:
     """The notices that the events past ``after`` give. ``events``: oldest first, with some that came before."""
     notices: list[Notice] = []
     cause: Event | None = None
+    failing: set[str] = set()  # gates
     for event in events:
         notice = None
         if event.kind in _CAUSES:
             cause = event
         elif event.kind == "step:publish":
-            notice = _change(event, cause)
-        elif event.kind == "step:rescue" and not any(empty in event.message for empty in _EMPTY):
+            notice, cause = _change(event, cause), None
+        elif made_a_rescue(event):
             notice = _notice(event, Severity.WARNING, "only the old primary had this", event.message)
+        elif event.kind == "gate_failed":
+            gate = event.message.partition(": ")[0]
+            if gate not in failing:  # a gate that fails in another way now is told already
+                notice = _notice(event, Severity.WARNING, "a gate does not do as it is told", event.message)
+            failing.add(gate)
         elif event.kind in _ALONE:
+            failing.discard(event.message.partition(_WELL)[0])
             severity, title = _ALONE[event.kind]
             notice = _notice(event, severity, title, event.message)
         if notice is not None and event.id > after:
