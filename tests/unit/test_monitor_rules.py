@@ -172,6 +172,15 @@ def test_of_a_node_that_is_down_nothing_else_is_known() -> None:
     assert not {"down:a", "slow:b", "down:b"} & verdict.unseen
 
 
+def test_a_node_that_went_down_can_write_no_better_than_before() -> None:
+    """Its end would be told: "over: primary a cannot write"."""
+    unseen = Rules(CLUSTER, Monitor()).verdict(with_node("a", view("a", misses=1, error="gone"))).unseen
+    assert {"unwritable:a", "refuses:a"} <= unseen
+    refused = Rules(CLUSTER, Monitor()).verdict(with_node("a", view("a", error="bad password"))).unseen
+    assert "unwritable:a" in refused
+    assert not {"refuses:a", "down:a"} & refused
+
+
 def test_a_disk_that_cannot_be_seen_is_not_empty() -> None:
     assert Rules(CLUSTER, Monitor()).verdict(with_look(disk=None)).unseen == {"disk:a"}
 

@@ -63,7 +63,9 @@ class Rules:
             if look is not None and look.disk is None:
                 unseen.add(f"disk:{name}")
             if not view.up:
-                unseen |= {f"latency:{name}", "lag", "drift", f"look:{name}"}
+                unseen |= {f"latency:{name}", "lag", "drift", f"look:{name}", f"unwritable:{name}"}
+            if view.misses:
+                unseen.add(f"refuses:{name}")
         if reading.state is None:
             unseen |= {
                 "unprotected",
@@ -89,23 +91,13 @@ class Rules:
             return
         why = self._unprotected(reading)
         if why:
-            yield Condition(
-                key="unprotected",
-                severity=Severity.WARNING,
-                title="nobody could take over now",
-                text=f"{why}. Losing the primary {state.primary} at this moment would stop writes.",
-                patience=_MINUTE,
-            )
+            text = f"{why}. Losing the primary {state.primary} at this moment would stop writes."
+            yield _warning("unprotected", "nobody could take over now", text, _MINUTE)
         yield from self._lag(reading)
         schemas = {n.name: n.probe.schema for n in reading.nodes.values() if n.probe is not None and n.up}
         if len(schemas) == 2 and len(set(schemas.values())) == 2 and all(schemas.values()):
-            yield Condition(
-                key="drift",
-                severity=Severity.WARNING,
-                title="the schemas of both nodes differ",
-                text="No change of primary is possible until they are the same. `understudy check` shows what differs.",
-                patience=_MINUTE,
-            )
+            text = "No change of primary is possible until they are the same. `understudy check` shows what differs."
+            yield _warning("drift", "the schemas of both nodes differ", text, _MINUTE)
 
     def _unprotected(self, reading: Reading) -> str:
         """Why the standby could not take over, where it is not simply behind; else empty."""
@@ -158,21 +150,11 @@ class Rules:
             yield Condition(key=f"unwritable:{name}", severity=grave, title=title, text=view.probe.unwritable)
         took = view.probe.answered - view.probe.at
         if took > self.monitor.latency:
-            yield Condition(
-                key=f"latency:{name}",
-                severity=Severity.WARNING,
-                title=f"{name} answers slowly",
-                text=f"A probe took {took:.3f} s; {self.monitor.latency:g} s are expected at most.",
-                patience=_WHILE,
-            )
+            text = f"A probe took {took:.3f} s; {self.monitor.latency:g} s are expected at most."
+            yield _warning(f"latency:{name}", f"{name} answers slowly", text, _WHILE)
         if name in reading.troubles:
-            yield Condition(
-                key=f"look:{name}",
-                severity=Severity.WARNING,
-                title=f"{name} cannot be looked at",
-                text=f"Probes are answered, the monitor's own connection is not: {reading.troubles[name]}",
-                patience=_MINUTE,
-            )
+            text = f"Probes are answered, the monitor's own connection is not: {reading.troubles[name]}"
+            yield _warning(f"look:{name}", f"{name} cannot be looked at", text, _MINUTE)
 
     # --- what the monitor saw by itself -----------------------------------------------------------------
 
@@ -180,12 +162,8 @@ class Rules:
         if look.slow:
             shown = "\n".join(f"{s.seconds:.1f} s: {s.text}" for s in look.slow[:_SHOWN])
             more = f"\n... and {len(look.slow) - _SHOWN} more" if len(look.slow) > _SHOWN else ""
-            yield Condition(
-                key=f"slow:{name}",
-                severity=Severity.WARNING,
-                title=f"slow statements on {name}",
-                text=f"Longer than {self.monitor.slow_query:g} s (values are not shown):\n{shown}{more}",
-            )
+            text = f"Longer than {self.monitor.slow_query:g} s (values are not shown):\n{shown}{more}"
+            yield _warning(f"slow:{name}", f"slow statements on {name}", text)
         if look.hidden:
             yield Condition(
                 key=f"hidden:{name}",
@@ -196,22 +174,11 @@ class Rules:
             )
         used, limit = look.connections, look.connections_limit
         if limit and used * 100 >= limit * self.monitor.connections:
-            yield Condition(
-                key=f"connections:{name}",
-                severity=Severity.WARNING,
-                title=f"connections of {name} run out",
-                text=f"{used} of {limit} are in use. When none is left, applications and the agent are refused.",
-                patience=_BRIEF,
-            )
+            text = f"{used} of {limit} are in use. When none is left, applications and the agent are refused."
+            yield _warning(f"connections:{name}", f"connections of {name} run out", text, _BRIEF)
         yield from self._slots(name, look)
         if look.disk_error:
-            yield Condition(
-                key=f"unseen:{name}",
-                severity=Severity.WARNING,
-                title=f"the disk of {name} cannot be seen",
-                text=look.disk_error,
-                patience=_MINUTE,
-            )
+            yield _warning(f"unseen:{name}", f"the disk of {name} cannot be seen", look.disk_error, _MINUTE)
         if look.disk is not None and look.disk * 100 > self.monitor.disk:
             yield Condition(
                 key=f"disk:{name}",
@@ -242,3 +209,7 @@ class Rules:
 
 
 _SEEN = ("down", "refuses", "unwritable", "latency", "look")
+
+
+def _warning(key: str, title: str, text: str, patience: float = 0.0) -> Condition:
+    return Condition(key=key, severity=Severity.WARNING, title=title, text=text, patience=patience)
