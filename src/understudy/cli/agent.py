@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import functools
+from pathlib import Path
 from typing import Annotated
 
 import structlog
@@ -46,7 +47,8 @@ def run(
         return config
 
     with contextlib.closing(Listening()) as listening:
-        parts = (_monitor, functools.partial(_api, listening), _telemetry)
+        backups = functools.partial(_backups, cli.path)
+        parts = (_monitor, functools.partial(_api, listening), _telemetry, backups)
         asyncio.run(serve(load, standby=standby, parts=parts))
 
 
@@ -66,6 +68,14 @@ async def _api(listening: Listening, running: Running, leave: asyncio.Event) -> 
     from understudy.web.serve import serve_api
 
     await serve_api(running, leave, listening)
+
+
+async def _backups(path: Path | None, running: Running, leave: asyncio.Event) -> None:
+    """Make, prove and tidy backups on schedule, where the configuration has a table ``[backup]``."""
+    if running.config.backup is not None:
+        from understudy.backup.part import keep
+
+        await keep(running, leave, config_file=path)
 
 
 async def _telemetry(running: Running, leave: asyncio.Event) -> None:

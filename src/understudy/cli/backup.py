@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,6 +40,7 @@ def register(app: typer.Typer) -> None:
         ("restore", restore),
         ("prune", prune),
         ("check", check),
+        ("archive", archive),
     ):
         group.command(name)(command)
     keys = typer.Typer(help="The keys that seal and open backups.", no_args_is_help=True, add_completion=False,
@@ -185,6 +188,17 @@ def check(context: typer.Context) -> None:
     else:
         out().print(table(("CHECK", "VERDICT", ""), [(f.what, f.verdict, f.detail) for f in found]))
     leave(Exit.PROBLEM if any(str(f.verdict) == "fail" for f in found) else Exit.OK)
+
+
+def archive(context: typer.Context) -> None:
+    """Store the write-ahead log as it is written, until SIGTERM. `understudy run` does this where it is configured."""
+    from understudy.backup import archiving
+
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    with _shelf(of(context)) as shelf:
+        archiving.run(shelf, stop, tell=note)
 
 
 # --- restoring ----------------------------------------------------------------------------------------------

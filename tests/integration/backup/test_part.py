@@ -1,0 +1,120 @@
+"""The agent makes backups on schedule and archives the log, each in a process of its own that ends with it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from understudy import config
+from understudy.backup import archiving, schedule
+from understudy.backup.keys import write_new
+from understudy.backup.manifest import Kind
+from understudy.backup.schedule import Memory, Run
+from understudy.backup.shelf import Shelf
+from understudy.demo.lab import CLUSTER, Lab
+from understudy.model import Rpo
+
+TABLES = """
+[backup]
+key_file = "{key}"
+[[backup.destination]]
+name = "disk"
+folder = "{folder}"
+[backup.logical]
+schedule = "0 3 1 1 *"
+[backup.retention]
+schedule = "0 4 1 1 *"
+[backup.physical]
+partial_every = "1s"
+"""
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """A cluster whose backups were due last January, while nothing ran."""
+    place = tmp_path_factory.mktemp("backups")
+    with Lab(mode=Rpo.BOUNDED, scale=1) as made:
+        made.agent.stop()
+        key = made.folder / "backup.key"
+        write_new(key)
+        (place / "disk").mkdir()
+        with made.config_file.open("a") as file:
+            file.write(TABLES.format(key=key, folder=place / "disk"))
+        long_ago = Run(since=(datetime.now(UTC) - timedelta(days=400)).isoformat(timespec="seconds"))
+        memory = Memory(runs={"logical_backup": long_ago, "retention": long_ago})
+        schedule.save(schedule.path_of(made.directory, CLUSTER), memory)
+        made.start_agent()
+        yield made
+
+
+def shelf(lab: Lab) -> Shelf:
+    loaded = config.load(lab.config_file, {})
+    return Shelf(loaded, loaded.cluster(CLUSTER))
+
+
+def children(pid: int) -> set[int]:
+    found = set()
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = status.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue  # it has just ended
+        if int(fields[1]) == pid:
+            found.add(int(status.parent.name))
+    return found
+
+
+def test_what_was_missed_is_made_up_for_in_order_and_once(lab: Lab) -> None:
+    done = lab.await_event("logical_backup_done", 60)
+    lab.await_event("retention_done", 60, after=done.id)
+    assert [backup.kind for backup in shelf(lab).survey().backups] == [Kind.LOGICAL]
+    memory = schedule.load(schedule.path_of(lab.directory, CLUSTER))
+    assert {run.code for run in memory.runs.values()} == {0}
+    assert all(
+        schedule.due_at(job, memory.runs[job.name]) > datetime.now(UTC)
+        for job in schedule.jobs(shelf(lab).policy)
+    )
+
+
+def test_the_log_is_archived_and_whoever_asks_is_told(lab: Lab) -> None:
+    path = archiving.path_of(lab.directory, CLUSTER)
+
+    def stored() -> bool:
+        status = archiving.read(path, datetime.now(UTC))
+        return status is not None and status.receiving and all(d.until for d in status.destinations)
+
+    lab.await_true(stored, 60, "log in the destination")
+    assert archiving.read(path, datetime.now(UTC) + timedelta(hours=1)) is None  # nobody believes an old file
+
+
+def test_a_failed_job_is_told_and_ends_nothing_else(lab: Lab) -> None:
+    key = lab.folder / "backup.key"
+    hidden = key.rename(key.with_suffix(".away"))
+    before, agent = lab.last_event, lab.agent.pid
+    memory = schedule.load(schedule.path_of(lab.directory, CLUSTER))
+    lab.agent.stop()
+    overdue = Run(since=(datetime.now(UTC) - timedelta(days=400)).isoformat(timespec="seconds"))
+    schedule.save(
+        schedule.path_of(lab.directory, CLUSTER), Memory(runs={**memory.runs, "logical_backup": overdue})
+    )
+    try:
+        lab.start_agent()
+        told = lab.await_event("logical_backup_failed", 60, after=before)
+        assert str(key) in told.message
+        assert lab.agent.pid not in (None, agent)
+    finally:
+        hidden.rename(key)
+
+
+def test_its_processes_end_with_the_agent(lab: Lab) -> None:
+    pid = lab.agent.pid
+    assert pid is not None
+    lab.await_true(lambda: bool(children(pid)), 60, "an archiver")
+    ours = children(pid)
+    lab.agent.kill()
+    lab.await_true(lambda: not any(Path(f"/proc/{child}").exists() for child in ours), 30, "their end")
+    assert pid != os.getpid()
