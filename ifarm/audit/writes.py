@@ -53,6 +53,13 @@ def delete(actor: Actor, row: TenantModel, *, reason: str = "") -> None:
     row.delete()
 
 
+def bury(actor: Actor, row: Row, changes: Mapping[str, Any], *, reason: str = "") -> Row:
+    """Hide one row for good, whose lock the caller holds, where others refer to it; with a tombstone."""
+    row = update(actor, row, changes, reason=reason)
+    Tombstone.of(row).save(force_insert=True)
+    return row
+
+
 def record(
     actor: Actor, action: str, row: TenantModel, changes: Mapping[str, Any], reason: str = ""
 ) -> AuditEntry:

@@ -3,13 +3,12 @@
 from django.urls import include, path
 from drf_spectacular.views import SpectacularJSONAPIView
 
-from ifarm.api.routes import tenant_routes
-from ifarm.tenants.urls import open_routes
+from ifarm.api.routes import open_routes, tenant_routes
 
 urlpatterns = [
     path("api/v1/openapi.json", SpectacularJSONAPIView.as_view(), name="openapi"),
     path("api/v1/accounts/", include("allauth.headless.urls")),
-    path("api/v1/", include(open_routes)),
+    path("api/v1/", include(open_routes())),
     path("api/v1/tenants/<uuid:tenant_id>/", include(tenant_routes())),
     # The same without a tenant in the path: it is the token's, or the only one of the session's user; else 400.
     path("api/v1/", include((tenant_routes(), "alias"))),

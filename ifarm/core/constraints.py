@@ -110,6 +110,47 @@ class SameTenant(_Written):
         return f"ALTER TABLE {quote(model._meta.db_table)} DROP CONSTRAINT {quote(self.name)}"
 
 
+class NoOverlap(_Written):
+    """Rows with the same ``same`` columns do not overlap in time: [``start``, ``end``), open where ``end`` is NULL.
+
+    Made of range types over one value (`core` migration 0002) instead of the extension btree_gist, which not every
+    server has.
+    """
+
+    def __init__(self, *, same: tuple[str, ...], start: str, end: str, name: str, message: str) -> None:
+        self.same, self.start, self.end = tuple(same), start, end
+        super().__init__(field=start, name=name)
+        self.violation_error_message = message
+
+    def deconstruct(self) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
+        """For migrations."""
+        path, args, kwargs = super().deconstruct()
+        kwargs.pop("field")
+        message = kwargs.pop("violation_error_message", "")
+        own = {"same": self.same, "start": self.start, "end": self.end, "message": message}
+        return path, args, {**kwargs, **own}
+
+    def statements(self, model: Any, editor: Any) -> list[str]:
+        """One exclusion constraint."""
+        quote, fields = editor.quote_name, model._meta
+        same = []
+        for name in self.same:
+            column = quote(fields.get_field(name).column)
+            kind = "text_range" if fields.get_field(name).get_internal_type() == "CharField" else "uuid_range"
+            same.append(f"{kind}({column}, {column}, '[]') WITH &&")
+        times = f"{quote(fields.get_field(self.start).column)}, {quote(fields.get_field(self.end).column)}"
+        kind = "daterange" if fields.get_field(self.start).get_internal_type() == "DateField" else "tstzrange"
+        return [
+            f"ALTER TABLE {quote(fields.db_table)} ADD CONSTRAINT {quote(self.name)}"
+            f" EXCLUDE USING gist ({', '.join(same)}, {kind}({times}) WITH &&)"
+        ]
+
+    def remove_sql(self, model: Any, schema_editor: Any) -> str:
+        """Drop it."""
+        quote = schema_editor.quote_name
+        return f"ALTER TABLE {quote(model._meta.db_table)} DROP CONSTRAINT {quote(self.name)}"
+
+
 class TenantKey(models.UniqueConstraint):
     """Unique (tenant, id): what `SameTenant` refers to, and the index of the tenant's rows. Never asked in Python."""
 

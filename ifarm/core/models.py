@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from django.db import models
 from django.db.models.base import ModelBase
@@ -20,6 +20,11 @@ class TenantForeignKey(models.ForeignKey):
 
     def __init__(self, to: Any, on_delete: Any = models.PROTECT, **kwargs: Any) -> None:
         super().__init__(to, on_delete, **{**kwargs, "db_constraint": False})
+
+    if TYPE_CHECKING:  # Django brings no types: the row that is referred to is Any
+
+        def __get__(self, instance: object, owner: object = None) -> Any: ...
+        def __set__(self, instance: object, value: object) -> None: ...
 
 
 class _WithWalls(ModelBase):

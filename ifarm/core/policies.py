@@ -23,11 +23,19 @@ class Policy(Generic[Row]):
 
     Args:
         farm: the path from the model to its farm's id (``animal__farm_id``); None: a row belongs to no farm.
+        where: which rows exist at all (say, those that are not deleted).
         actions: the roles of each action; ``view`` is everyone's unless named.
     """
 
-    def __init__(self, model: type[Row], *, farm: str | None, **actions: Collection[Role]) -> None:
-        self.model, self.farm = model, farm
+    def __init__(
+        self,
+        model: type[Row],
+        *,
+        farm: str | None,
+        where: models.Q | None = None,
+        **actions: Collection[Role],
+    ) -> None:
+        self.model, self.farm, self.where = model, farm, where
         self.roles = {"view": EVERYONE, **{name: frozenset(roles) for name, roles in actions.items()}}
         name = model._meta.label_lower
         if name in POLICIES:
@@ -51,6 +59,8 @@ class Policy(Generic[Row]):
     def instances(self, actor: Actor) -> models.QuerySet[Row]:
         """Which rows? Those of the tenant, in the farms of the actor."""
         rows: models.QuerySet[Row] = self.model.objects.all()
+        if self.where is not None:
+            rows = rows.filter(self.where)
         if self.farm is None or actor.farm_ids is None:
             return rows
         return rows.filter(**{f"{self.farm}__in": actor.farm_ids})

@@ -7,6 +7,7 @@ examples = Examples()
 @examples.spare("farm")                  # for DELETE: a row that nothing refers to
 @examples.fill("users")                  # more rows of a list that has no POST
 examples.queries["users"] = 4            # of a list, where it is not 3 (tenant, token, rows)
+    examples.longest["parents"] = 6          # of a list that cannot have 12 rows
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ class Examples:
         self.spares: dict[str, RowMaker] = {}
         self.fillers: dict[str, Filler] = {}
         self.queries: dict[str, int] = {}
+        self.longest: dict[str, int] = {}
 
     def row(self, argument: str) -> Callable[[RowMaker], RowMaker]:
         return _into(self.rows, argument)

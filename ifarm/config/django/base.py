@@ -32,6 +32,7 @@ INSTALLED_APPS = [
     "ifarm.users",
     "ifarm.permissions",
     "ifarm.farms",
+    "ifarm.animals",
 ]
 MIDDLEWARE = [
     "understudy.integrations.django.middleware.DatabaseFailoverMiddleware",

@@ -1,0 +1,160 @@
+"""Where animals are: each movement ends one stay and begins the next."""
+
+from __future__ import annotations
+
+from datetime import datetime, time, timedelta
+from typing import Any, Final
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from django.utils import timezone
+
+from ifarm.animals.groups import leave_all_groups
+from ifarm.animals.models import Animal, Movement, Stay
+from ifarm.animals.policies import access_animal
+from ifarm.animals.words import REASONS, ArrivalReason, MovementKind, Status
+from ifarm.audit import writes
+from ifarm.core.actors import Actor
+from ifarm.core.context import unit_of_work
+from ifarm.core.errors import RuleBroken
+from ifarm.core.events import record_event
+from ifarm.farms.models import Farm, Paddock
+from ifarm.farms.policies import access_farm, access_paddock
+
+AHEAD: Final = timedelta(minutes=10)
+"""How far a device's clock may be ahead."""
+
+_EVENTS = {
+    MovementKind.BIRTH: "animal_moved",
+    MovementKind.ARRIVAL: "animal_moved",
+    MovementKind.TRANSFER: "animal_moved",
+    MovementKind.DEPARTURE: "animal_moved",
+    MovementKind.DEATH: "animal_died",
+}
+
+
+def came(actor: Actor, animal: Animal, *, at: datetime | None, reason: ArrivalReason | None) -> Movement:
+    """The first movement of a new animal: its birth here, or its arrival. Part of the caller's unit of work."""
+    kind = MovementKind.BIRTH if reason is None else MovementKind.ARRIVAL
+    moment = at or (_begin_of_day(animal) if kind is MovementKind.BIRTH else timezone.now())
+    _require_past(moment)
+    movement = Movement(
+        animal=animal,
+        kind=kind.value,
+        reason="" if reason is None else reason.value,
+        moved_at=moment,
+        to_farm=animal.farm,
+        to_paddock=animal.paddock,
+    )
+    writes.insert(actor, movement)
+    begin_stay(animal, moment)
+    return movement
+
+
+def _begin_of_day(animal: Animal) -> datetime:
+    if animal.birth_date is None:
+        return timezone.now()
+    return datetime.combine(animal.birth_date, time(), ZoneInfo(animal.farm.timezone))
+
+
+def begin_stay(animal: Animal, moment: datetime) -> None:
+    """From now on the animal is where its row says."""
+    Stay(animal=animal, farm=animal.farm, paddock=animal.paddock, starts_at=moment).save(force_insert=True)
+
+
+def move_animal(
+    actor: Actor,
+    animal_id: UUID,
+    *,
+    kind: MovementKind,
+    moved_at: datetime | None = None,
+    reason: str = "",
+    farm_id: UUID | None = None,
+    paddock_id: UUID | None = None,
+    counterpart: str = "",
+    **meta: Any,
+) -> Movement:
+    """Record a movement of an animal and change its place and status with it.
+
+    Arrival and transfer lead to ``farm_id`` (the animal's own farm if none is named) and ``paddock_id``. Movements come
+    in the order of time; whoever leaves a farm leaves its groups. Raises `NotFound` for a strange place, `RuleBroken`
+    where kind, reason, status or time do not fit.
+    """
+    with unit_of_work():
+        animal = access_animal(actor, animal_id, lock=True)
+        moment = moved_at or timezone.now()
+        _require_fitting(animal, kind, reason)
+        _require_past(moment)
+        stay = animal.stays.select_for_update().filter(ends_at=None).first()
+        _require_later(animal, moment)
+        movement = Movement(
+            animal=animal, kind=kind.value, reason=reason, moved_at=moment, counterpart=counterpart, **meta
+        )
+        if stay is not None:
+            movement.from_farm_id, movement.from_paddock_id = stay.farm_id, stay.paddock_id
+            stay.ends_at = moment
+            stay.modified_at = timezone.now()
+            stay.save(update_fields=["ends_at", "modified_at"])
+        changes: dict[str, Any] = {}
+        if kind in (MovementKind.ARRIVAL, MovementKind.TRANSFER):
+            farm, paddock = _place(actor, animal, farm_id, paddock_id)
+            movement.to_farm_id, movement.to_paddock_id = farm.id, paddock and paddock.id
+            changes = {"farm": farm, "paddock": paddock, "status": Status.ALIVE.value}
+        else:
+            gone = Status.DEAD if kind is MovementKind.DEATH else Status.OFF_FARM
+            changes = {"paddock": None, "status": gone.value}
+        writes.insert(actor, movement)
+        if changes.get("farm") != animal.farm:
+            leave_all_groups(actor, animal, moment.astimezone(ZoneInfo(animal.farm.timezone)).date())
+        writes.update(actor, animal, changes, reason=f"{kind.value} {reason}".strip())
+        if movement.to_farm_id is not None:
+            begin_stay(animal, moment)
+        record_event(
+            _EVENTS[kind],
+            animal,
+            kind=kind.value,
+            reason=reason,
+            from_farm_id=movement.from_farm_id,
+            to_farm_id=movement.to_farm_id,
+        )
+        return movement
+
+
+def _place(
+    actor: Actor, animal: Animal, farm_id: UUID | None, paddock_id: UUID | None
+) -> tuple[Farm, Paddock | None]:
+    farm = access_farm(actor, farm_id or animal.farm_id)
+    paddock = None if paddock_id is None else access_paddock(actor, paddock_id)
+    if paddock is not None and paddock.farm_id != farm.id:
+        raise RuleBroken("expected a paddock of that farm, found one of another.")
+    return farm, paddock
+
+
+def _require_fitting(animal: Animal, kind: MovementKind, reason: str) -> None:
+    if animal.is_reference:
+        raise RuleBroken("expected an animal of the herd, found a reference animal: it is nowhere.")
+    if kind is MovementKind.BIRTH:
+        raise RuleBroken(
+            "expected a movement of an animal that lives, found a birth. Record the animal instead."
+        )
+    if reason not in REASONS[kind]:
+        words = ", ".join(sorted(REASONS[kind] - {""}))
+        raise RuleBroken(f"{kind.value}: expected a reason of {words}, found {reason!r}.")
+    here = animal.status == Status.ALIVE
+    if kind is MovementKind.ARRIVAL and (here or animal.status == Status.DEAD):
+        raise RuleBroken(f"expected an animal that is away, found one that is {animal.status}.")
+    if kind is not MovementKind.ARRIVAL and not here:
+        raise RuleBroken(f"expected an animal that is here, found one that is {animal.status}.")
+
+
+def _require_past(moment: datetime) -> None:
+    if moment > timezone.now() + AHEAD:
+        raise RuleBroken(f"expected a time that has come, found {moment.isoformat()}.")
+
+
+def _require_later(animal: Animal, moment: datetime) -> None:
+    last = animal.movements.order_by("-moved_at").values_list("moved_at", flat=True).first()
+    if last is not None and moment <= last:
+        raise RuleBroken(
+            f"expected a time after the movement before ({last.isoformat()}), found {moment.isoformat()}."
+        )
