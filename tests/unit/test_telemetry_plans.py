@@ -11,6 +11,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode, Tracer
+from structlog.testing import capture_logs
 from tests.unit.web_world import cluster, state, world
 
 from understudy.decide import StepOutcome, complete
@@ -99,6 +100,17 @@ def test_what_fails_here_ends_nothing(collected: Collected) -> None:
 async def test_nobody_listens_where_no_provider_is_set(tmp_path: Path) -> None:
     async with world(tmp_path) as w:
         await trace_plans(w.running, asyncio.Event())
+        assert w.agent.listeners == []
+
+
+async def test_a_provider_that_cannot_be_had_ends_no_agent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_PYTHON_TRACER_PROVIDER", "nobody_has_this")
+    async with world(tmp_path) as w:
+        with capture_logs() as logs:
+            await trace_plans(w.running, asyncio.Event())
+        assert [line["event"] for line in logs] == ["telemetry_failed"]
         assert w.agent.listeners == []
 
 

@@ -68,3 +68,10 @@ async def test_every_name_in_rules_and_dashboard_exists(tmp_path: Path) -> None:
         for name in found
         if not name.endswith(("_created", "_bucket", "_sum", "_count")) and f"`{name}`" not in page
     ] == []
+
+
+def test_every_alert_is_explained() -> None:
+    rules = yaml.safe_load((ROOT / "deploy/prometheus/understudy.rules.yml").read_text())
+    page = (ROOT / "docs/how-to/monitor.md").read_text()
+    alerts = [rule["alert"] for group in rules["groups"] for rule in group["rules"]]
+    assert re.findall(r"^\| `(Understudy\w+)`", page, re.MULTILINE) == alerts

@@ -149,7 +149,8 @@ class ClusterAgent:
         """A client saw an error or a commit in doubt, or something was asked for."""
         if doubts:
             self._doubts += doubts
-            self._log.warning("commit_in_doubt", count=doubts)
+            what = "clients of this host lost their connection during a commit; nobody knows the outcome"
+            self._log.warning("commit_in_doubt", count=doubts, message=what)
         for prober in self._probers.values():
             prober.ring()
         self._news.set()

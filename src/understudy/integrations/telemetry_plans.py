@@ -28,9 +28,9 @@ async def trace_plans(
     running: Running, leave: asyncio.Event, tracer_provider: TracerProvider | None = None
 ) -> None:
     """Until ``leave`` is set. Returns at once where nobody collects spans (None: the global provider)."""
-    provider = tracer_provider or trace.get_tracer_provider()
-    if isinstance(provider, ProxyTracerProvider):
-        return  # nobody has set one
+    provider = tracer_provider or _configured()
+    if provider is None:
+        return
     tracer = provider.get_tracer("understudy.agent", understudy.__version__)
     tracing = [
         (agent, PlanSpans(tracer, running.config.cluster(name))) for name, agent in running.agents.items()
@@ -43,6 +43,16 @@ async def trace_plans(
         for agent, spans in tracing:
             agent.listeners.remove(spans.take)
             spans.close()
+
+
+def _configured() -> TracerProvider | None:
+    """The global provider; None where nobody has set one, or where it cannot be had: no reason not to run."""
+    try:
+        provider = trace.get_tracer_provider()
+    except Exception:  # noqa: BLE001 - reported
+        _log.exception("telemetry_failed", message="the tracer provider cannot be had; plans have no spans")
+        return None
+    return None if isinstance(provider, ProxyTracerProvider) else provider
 
 
 class PlanSpans:
