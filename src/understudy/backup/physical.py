@@ -194,7 +194,7 @@ def create(
         Guard(source, cancel=cancel or threading.Event(), timeout=timeout) as guard,
     ):
         try:
-            manifest = _copy(identifier, source, stores, keys, guard, tell)
+            manifest = _copy(identifier, source, guard, stores=stores, keys=keys, tell=tell)
             places = Catalog(stores).commit(manifest)
         except BaseException as error:
             _remove(stores, f"{cluster.name}/{identifier}/", tell)
@@ -208,7 +208,7 @@ def create(
 
 
 def _copy(
-    identifier: str, source: Source, stores: Sequence[Store], keys: Keys | None, guard: Guard, tell: Tell
+    identifier: str, source: Source, guard: Guard, *, stores: Sequence[Store], keys: Keys | None, tell: Tell
 ) -> Manifest:
     started, facts, watch = now_text(), ask(source.dsn), Watch()
     binary = program("pg_basebackup", facts.major)

@@ -163,6 +163,14 @@ def _descent(timeline: int, history: str) -> tuple[_Span, ...]:
     return tuple(reversed(spans))
 
 
+def branch_point(history: str) -> int:
+    """Where the timeline of a history file left its parent. Raises ValueError where the text is no history."""
+    lines = _HISTORY_LINE.findall(history)
+    if not lines:
+        raise ValueError("a history file without a line")
+    return int(lines[-1][1], 16) << 32 | int(lines[-1][2], 16)
+
+
 def _line(manifest: Manifest, archived: Archived) -> tuple[_Span, ...]:
     """The newest line of descent that goes through the base backup; its own timeline where it has no child.
 
