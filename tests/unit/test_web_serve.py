@@ -182,16 +182,30 @@ async def test_a_connection_in_use_is_kept(tmp_path: Path, monkeypatch: pytest.M
         writer.close()
 
 
-async def test_one_connection_too_many_is_closed_unheard(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("tls", [False, True])
+async def test_a_connection_too_many_is_closed_unheard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tls: bool
 ) -> None:
-    monkeypatch.setattr(connection, "MAX_OPEN", 5)
-    async with served(tmp_path) as (_, api, _client):
-        kept = [await asyncio.open_connection("127.0.0.1", api.port) for _ in range(5)]
+    """Also where nobody has greeted yet: every connection takes a file descriptor of the agent's."""
+    monkeypatch.setattr("understudy.web.listening.MAX_OPEN", 5)
+    files = certificate(tmp_path) if tls else {}
+    async with served(tmp_path / "w", **files) as (_, api, client):
+        kept = []
+        for _ in range(5):  # those of before may not be gone yet; they cannot be more than are open now
+            kept.append(await asyncio.open_connection("127.0.0.1", api.port))
         reader, writer = await asyncio.open_connection("127.0.0.1", api.port)
         assert await ended(reader) == b""
         for _, one in [*kept, (reader, writer)]:
             one.close()
+        async with asyncio.timeout(SOON):
+            while not await answered(client):  # until it has seen them go
+                await asyncio.sleep(0.01)
+
+
+async def answered(client: httpx.AsyncClient) -> bool:
+    with contextlib.suppress(httpx.TransportError):
+        return (await client.get("/liveness")).status_code == 200
+    return False
 
 
 Listen = Callable[[], Awaitable[tuple[int, str, str]]]

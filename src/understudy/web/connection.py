@@ -15,8 +15,6 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 PATIENCE = 10.0
 """Seconds in which a whole request must have come (the first one counts from the connection on), and for which an
 answer may wait to be taken."""
-MAX_OPEN = 512
-"""Connections; one more is closed unheard: each takes a file descriptor of the agent's process."""
 _RECEIVING = (h11.IDLE, h11.SEND_BODY)
 
 
@@ -30,8 +28,6 @@ class BoundedProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as in uvicorn
         super().connection_made(transport)
         self._late.start()
-        if len(self.connections) > MAX_OPEN:
-            transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._late.stop()

@@ -74,6 +74,7 @@ def _config(app: FastAPI, api: Api) -> uvicorn.Config:
     config = uvicorn.Config(
         app,
         http=BoundedProtocol,
+        loop="asyncio",  # it accepts through our socket, which counts (`Listening`); others may not
         log_config=None,
         access_log=False,
         server_header=False,
