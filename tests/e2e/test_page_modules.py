@@ -165,3 +165,14 @@ def test_blocks_of_the_stream(page: Page) -> None:
 )
 def test_scales_end_at_round_numbers_above_the_highest(page: Page, value: float, top: float) -> None:
     assert call(page, "plots", "ceiling", value, 1) == top
+
+
+def test_an_address_with_a_broken_name_does_no_harm(page: Page) -> None:
+    errors: list[str] = []
+    tab = page.context.browser.new_page()  # type: ignore[union-attr]
+    tab.on("pageerror", lambda error: errors.append(str(error)))
+    tab.goto(f"{page.url}#%")
+    tab.evaluate("() => { location.hash = '#%E0%A4%A'; }")
+    tab.wait_for_function("() => document.getElementById('connection').dataset.state === 'waiting'")
+    tab.close()
+    assert errors == []

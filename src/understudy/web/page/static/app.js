@@ -8,9 +8,18 @@ import { clock, differences, duration, verdict } from "./words.js";
 
 const empty = document.getElementById("empty");
 const at = (id) => document.getElementById(id);
+// The cluster that the address names; an address that is no text names none.
+function named() {
+  try {
+    return decodeURIComponent(location.hash.slice(1));
+  } catch {
+    return "";
+  }
+}
+
 const page = {
   views: new Map(),
-  selected: decodeURIComponent(location.hash.slice(1)),
+  selected: named(),
   live: false,
   locked: false,
   heard: null, // when the last snapshot came (ms)
@@ -146,7 +155,7 @@ at("sign").addEventListener("click", async () => {
   } else if (await signIn()) signed();
 });
 addEventListener("hashchange", () => {
-  page.selected = decodeURIComponent(location.hash.slice(1));
+  page.selected = named();
   draw();
 });
 document.addEventListener("visibilitychange", () => {
