@@ -121,12 +121,13 @@ def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> 
         alerting = config_alerts.read(table, env, source, {n.name for c in clusters for n in c.nodes})
         api, more_api = config_api.read(table.get("api"), env, f"{source}: api")
         backup = config_backup.read(table.get("backup"), env, f"{source}: backup")
-        if exposed := config_secrets.warning(table, file, source):
-            warnings.append(exposed)
+        warnings += config_secrets.warnings(table, file, source)
         directory = _directory(
             table.get("directory"), env, file.absolute().parent, warnings, f"{source}: directory"
         )
     warnings += more_api
+    if api is not None and api.tls_key is not None:
+        warnings += config_secrets.key_warnings(api.tls_key)
     clusters = _prefer(clusters, env)
     told = tuple(dict.fromkeys([*more, *warnings]))
     return Config(clusters, directory, source, told, gates, alerting, api, backup)

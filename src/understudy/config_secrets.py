@@ -13,20 +13,27 @@ _ELSEWHERE = re.compile(r"(?::|password\s*=\s*'?|^\s*)\$\{")
 MAX_SHOWN = 3
 
 
-def warning(table: object, file: Path, source: str) -> str:
-    """One sentence where every user of this host can read a file that holds secrets; else empty.
+def warnings(table: object, file: Path, source: str) -> list[str]:
+    """One sentence where every user of this host can read a file that holds secrets.
 
     Args:
         table: the parsed file. It names where the secrets stand, never what they are.
     """
     places = list(literal_secrets(table))
     if not places or not _world_readable(file):
-        return ""
+        return []
     shown = ", ".join(places[:MAX_SHOWN]) + (", ..." if len(places) > MAX_SHOWN else "")
-    return (
+    return [
         f"{source} holds secrets ({shown}) and every user of this host can read it: chmod 600 it, "
         "or keep them in environment variables."
-    )
+    ]
+
+
+def key_warnings(key: Path) -> list[str]:
+    """One sentence where every user of this host can read the private key in that file."""
+    if not _world_readable(key):
+        return []
+    return [f"{key} holds a private key and every user of this host can read it: chmod 600 it."]
 
 
 def literal_secrets(value: object, place: str = "") -> Iterator[str]:

@@ -291,3 +291,14 @@ def test_a_file_without_secrets_may_be_read_by_all(tmp_path: Path, more: str) ->
     file.chmod(0o644)
     env = {"T": TOKEN, "URLS": f"slack://{TOKEN}/b/c", "DSN": f"postgresql://u:{TOKEN}@localhost/b"}
     assert load(file, env).warnings == ()
+
+
+def test_a_private_key_that_every_user_may_read(tmp_path: Path) -> None:
+    file, key = tmp_path / "u.toml", tmp_path / "k.pem"
+    file.write_text(FILE.format(more=f'[api]\ntls_cert = "/c.pem"\ntls_key = "{key}"'))
+    assert load(file, {}).warnings == ()  # what is not there is not told here: the agent may see it
+    key.touch(mode=0o644)
+    (warning,) = load(file, {}).warnings
+    assert f"{key} holds a private key" in warning
+    key.chmod(0o640)
+    assert load(file, {}).warnings == ()
