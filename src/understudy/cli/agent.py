@@ -48,7 +48,7 @@ def run(
 
     with contextlib.closing(Listening()) as listening:
         backups = functools.partial(_backups, cli.path)
-        parts = (_monitor, functools.partial(_api, listening), _telemetry, backups)
+        parts = (_monitor, functools.partial(_api, listening), _telemetry, backups, _readiness)
         asyncio.run(serve(load, standby=standby, parts=parts))
 
 
@@ -76,6 +76,14 @@ async def _backups(path: Path | None, running: Running, leave: asyncio.Event) ->
         from understudy.backup.part import keep
 
         await keep(running, leave, config_file=path)
+
+
+async def _readiness(running: Running, leave: asyncio.Event) -> None:
+    """Look once a minute how ready each cluster is, where backups are configured."""
+    if running.config.backup is not None:
+        from understudy.readiness.part import keep
+
+        await keep(running, leave)
 
 
 async def _telemetry(running: Running, leave: asyncio.Event) -> None:

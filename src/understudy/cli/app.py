@@ -15,7 +15,20 @@ from typer.core import TyperGroup
 from understudy import __version__
 from understudy.agent import orders
 from understudy.agent.agent import AlreadyRunning
-from understudy.cli import agent, alerts, backup, change, drill, explain, init, rescue, setup, show, status
+from understudy.cli import (
+    agent,
+    alerts,
+    backup,
+    change,
+    drill,
+    explain,
+    init,
+    readiness,
+    rescue,
+    setup,
+    show,
+    status,
+)
 from understudy.cli.common import Cli, CliError, Exit, note
 from understudy.config import mask
 from understudy.demo import command as demo
@@ -86,7 +99,7 @@ def _options(
     context.obj = Cli(path=config, wanted=cluster, json=json)
 
 
-for part in (init, setup, agent, status, change, show, explain, rescue, alerts, backup, drill):
+for part in (init, setup, agent, status, change, show, explain, rescue, alerts, backup, drill, readiness):
     part.register(app)
 demo.command(app)
 

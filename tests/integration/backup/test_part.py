@@ -15,8 +15,12 @@ from understudy.backup.keys import write_new
 from understudy.backup.manifest import Kind
 from understudy.backup.schedule import Memory, Run
 from understudy.backup.shelf import Shelf
+from understudy.cli.app import main
 from understudy.demo.lab import CLUSTER, Lab
 from understudy.model import Rpo
+from understudy.readiness import part
+from understudy.readiness.gather import look
+from understudy.readiness.light import Light
 
 TABLES = """
 [backup]
@@ -89,6 +93,23 @@ def test_the_log_is_archived_and_whoever_asks_is_told(lab: Lab) -> None:
 
     lab.await_true(stored, 60, "log in the destination")
     assert archiving.read(path, datetime.now(UTC) + timedelta(hours=1)) is None  # nobody believes an old file
+
+
+def test_the_light_is_looked_at_and_kept_for_others(lab: Lab) -> None:
+    """Whatever was not done yet is not green: nothing was restored, nothing drilled, no base for the log."""
+    loaded = config.load(lab.config_file, {})
+
+    def lights() -> dict[str, Light]:
+        told = part.read(lab.directory, CLUSTER, datetime.now(UTC))
+        return {} if told is None else {item.name: item.light for item in told.items}
+
+    lab.await_true(lambda: bool(lights()), 90, "a light")
+    found = {item.name: item.light for item in look(loaded, loaded.cluster(CLUSTER)).items}
+    assert set(found) == set(lights())
+    assert [found[name] for name in ("standby", "backup", "key", "storage")] == [Light.GREEN] * 4
+    assert [found[name] for name in ("verification", "wal")] == [Light.RED] * 2
+    assert [found[name] for name in ("recovery_time", "data_loss")] == [Light.OFF] * 2
+    assert main(["--config", str(lab.config_file), "readiness"]) == 1
 
 
 def test_a_failed_job_is_told_and_ends_nothing_else(lab: Lab) -> None:
