@@ -105,9 +105,9 @@ class SameTenant(_Written):
         ]
 
     def remove_sql(self, model: Any, schema_editor: Any) -> str:
-        """Drop it."""
+        """Drop it, unless it went with the key it refers to."""
         quote = schema_editor.quote_name
-        return f"ALTER TABLE {quote(model._meta.db_table)} DROP CONSTRAINT {quote(self.name)}"
+        return f"ALTER TABLE {quote(model._meta.db_table)} DROP CONSTRAINT IF EXISTS {quote(self.name)}"
 
 
 class NoOverlap(_Written):
@@ -156,3 +156,8 @@ class TenantKey(models.UniqueConstraint):
 
     def validate(self, *args: Any, **kwargs: Any) -> None:
         """Nothing: the key is random."""
+
+    def remove_sql(self, model: Any, schema_editor: Any) -> str:
+        """Drop it with all that refers to it: on the way back, a table's key goes before the references to it."""
+        quote = schema_editor.quote_name
+        return f"ALTER TABLE {quote(model._meta.db_table)} DROP CONSTRAINT {quote(self.name)} CASCADE"
