@@ -21,6 +21,8 @@ from understudy.readiness.light import Readiness
 FORMAT: Final = 1
 EVERY: Final = 60.0
 """Seconds between two looks: each lists every destination."""
+TURN: Final = 1.0
+"""Seconds between two looks at whether the agent acts."""
 STALE: Final = 10 * 60.0
 """Seconds after which what the file says counts no more."""
 MAX_BYTES: Final = 1024 * 1024
@@ -40,13 +42,16 @@ def path_of(directory: Path, cluster: str) -> Path:
 
 
 async def keep(running: Running, leave: asyncio.Event) -> None:
-    """Look at every cluster once a minute until ``leave`` is set."""
+    """Look once a minute at every cluster whose agent acts here, until ``leave`` is set."""
+    due: dict[str, float] = {}
+    clock = asyncio.get_running_loop().time
     while not leave.is_set():
-        for name in running.agents:
-            if running.agents[name].sight.acting:
+        for name, agent in running.agents.items():
+            if agent.sight.acting and due.get(name, 0.0) <= clock():
+                due[name] = clock() + EVERY
                 await asyncio.to_thread(_look, running.config, running.config.cluster(name))
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(leave.wait(), EVERY)
+            await asyncio.wait_for(leave.wait(), TURN)
 
 
 def _look(config: Config, cluster: Cluster) -> None:
