@@ -7,6 +7,7 @@ import asyncio
 import json
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -14,7 +15,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
-from tests.integration.test_web import HEAD, served  # noqa: F401
+from tests.integration.test_web import HEAD, served, serving  # noqa: F401
 
 import understudy
 from understudy.client import AsyncPool, Pool
@@ -22,6 +23,7 @@ from understudy.client.single import connect
 from understudy.demo.agent_process import AgentProcess
 from understudy.demo.lab import Lab
 from understudy.integrations.sqlalchemy import create_engine
+from understudy.model import Rpo
 
 ROOT = Path(__file__).parents[2]
 ENDS = "SELECT pg_terminate_backend(pg_backend_pid())"  # in autocommit: a commit that never answers
@@ -29,10 +31,10 @@ AUTOCOMMIT = {"autocommit": True}
 Samples = dict[str, dict[tuple[tuple[str, str], ...], float]]
 
 
-@pytest.fixture
-def scrape(served: tuple[Lab, str]) -> Iterator[Callable[[], Samples]]:
+@contextmanager
+def scraping(address: str) -> Iterator[Callable[[], Samples]]:
     """Ask for `/metrics` as Prometheus does: by name, then by labels."""
-    with httpx.Client(base_url=served[1], headers=HEAD, timeout=30) as client:
+    with httpx.Client(base_url=address, headers=HEAD, timeout=30) as client:
 
         def ask() -> Samples:
             found: Samples = {}
@@ -41,6 +43,12 @@ def scrape(served: tuple[Lab, str]) -> Iterator[Callable[[], Samples]]:
                     found.setdefault(sample.name, {})[tuple(sorted(sample.labels.items()))] = sample.value
             return found
 
+        yield ask
+
+
+@pytest.fixture
+def scrape(served: tuple[Lab, str]) -> Iterator[Callable[[], Samples]]:
+    with scraping(served[1]) as ask:
         yield ask
 
 
@@ -117,12 +125,26 @@ def test_every_rule_and_panel_asks_for_what_a_real_agent_tells(
     asked += [target["expr"] for panel in board["panels"] for target in panel["targets"]]
     documented = re.findall(r"^\| `(understudy_\w+)`", (ROOT / "docs/reference/metrics.md").read_text(), re.M)
     names = {name for expression in asked for name in re.findall(r"understudy_\w+", expression)}
+    only_in_zero = {"understudy_cluster_in_sync"}
 
     def untold() -> set[str]:
         found = scrape()
-        return {n for n in names | set(documented) if not (found.get(n) or found.get(f"{n}_count"))}
+        wanted = (names | set(documented)) - only_in_zero
+        return {n for n in wanted if not (found.get(n) or found.get(f"{n}_count"))}
 
     served[0].await_true(lambda: not untold(), 20, "a sample of every metric")
+
+
+@pytest.mark.slow
+def test_in_zero_the_standby_is_in_sync_until_it_is_lost() -> None:
+    with serving(Rpo.ZERO) as (lab, address), scraping(address) as scrape:
+
+        def in_sync() -> float | None:
+            return scrape().get("understudy_cluster_in_sync", {}).get((("cluster", "demo"),))
+
+        lab.await_true(lambda: in_sync() == 1, 30, "in sync")
+        lab.servers["b"].kill()
+        lab.await_true(lambda: in_sync() == 0, 30, "a primary that goes on alone")
 
 
 COLLECT = """

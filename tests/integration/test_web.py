@@ -18,13 +18,13 @@ OPERATOR = "operator-of-the-test-0123456789abcdef"
 HEAD = {"Authorization": f"Bearer {OPERATOR}"}
 
 
-@pytest.fixture(scope="module")
-def served() -> Iterator[tuple[Lab, str]]:
+@contextmanager
+def serving(mode: Rpo) -> Iterator[tuple[Lab, str]]:
     """A lab whose agent answers HTTP, and its address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    with Lab(mode=Rpo.BOUNDED, scale=1) as lab:
+    with Lab(mode=mode, scale=1) as lab:
         lab.agent.stop()
         section = f'[api]\nlisten = "127.0.0.1:{port}"\noperator_token = "{OPERATOR}"\n'
         lab.config_file.write_text(lab.config_file.read_text() + section)
@@ -32,6 +32,12 @@ def served() -> Iterator[tuple[Lab, str]]:
         address = f"http://127.0.0.1:{port}"
         lab.await_true(lambda: _ready(address), 20, "an agent that is ready")
         yield lab, address
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[tuple[Lab, str]]:
+    with serving(Rpo.BOUNDED) as lab:
+        yield lab
 
 
 def _ready(address: str) -> bool:

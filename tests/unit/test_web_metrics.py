@@ -10,6 +10,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from tests.unit.web_world import probe, state, world
 
+from understudy.model import Rpo
 from understudy.witness import Entry
 
 ROOT = Path(__file__).parents[2]
@@ -37,6 +38,14 @@ async def test_what_is_measured(tmp_path: Path) -> None:
         assert "understudy_cluster_epoch" not in await samples(w.client)  # unknown is no number
 
 
+async def test_in_sync_is_for_those_who_promise_it(tmp_path: Path) -> None:
+    async with world(tmp_path / "zero", rpo=Rpo.ZERO) as w:
+        w.see(state(in_sync=False), probe("primary"), probe("standby"))
+        assert (await samples(w.client))["understudy_cluster_in_sync"] == {("main",): 0.0}
+    async with world(tmp_path / "bounded") as w:
+        assert "understudy_cluster_in_sync" not in await samples(w.client)  # 0 would be an alarm
+
+
 async def test_a_failover_is_counted_once(tmp_path: Path) -> None:
     async with world(tmp_path) as w:
         watcher = w.client._transport.app.state.watcher  # type: ignore[attr-defined]
@@ -59,7 +68,7 @@ async def test_every_name_in_rules_and_dashboard_exists(tmp_path: Path) -> None:
     asked += [target["expr"] for panel in board["panels"] for target in panel["targets"]]
     names = {name for text in asked for name in re.findall(r"understudy_\w+", text)}
     assert len(names) > 10
-    async with world(tmp_path) as w:
+    async with world(tmp_path, rpo=Rpo.ZERO) as w:
         found = await samples(w.client)
     assert names <= set(found), names - set(found)
     page = (ROOT / "docs/reference/metrics.md").read_text()

@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from understudy.agent.history import HISTORY, last_change, made_a_rescue, step_name
 from understudy.agent.looking import bytes_behind
-from understudy.model import PlanKind
+from understudy.model import PlanKind, Rpo
 from understudy.web.auth import Guard, Role
 from understudy.web.watcher import Seen, Watcher
 from understudy.witness import Event
@@ -135,6 +135,10 @@ def _lag_bytes(seen: Seen) -> float | None:
     return None if seen.state is None else bytes_behind(seen.state, dict(seen.sight.nodes))
 
 
+def _in_sync(seen: Seen) -> float | None:
+    return seen.state.in_sync if seen.state is not None and seen.cluster.policy.rpo is Rpo.ZERO else None
+
+
 def _probe_seconds(seen: Seen, node: str) -> float | None:
     view = seen.sight.nodes[node]
     return view.probe.answered - view.probe.at if view.probe is not None and view.up else None
@@ -159,8 +163,8 @@ _CLUSTER_GAUGES = (
     ("cluster_paused", "1 while automatic changes are paused.", lambda s, _: s.state and s.state.paused),
     (
         "cluster_in_sync",
-        "1 while every acknowledged commit is on the standby (zero mode).",
-        lambda s, _: s.state and s.state.in_sync,
+        "1 while every acknowledged commit is on the standby (zero mode only).",
+        lambda s, _: _in_sync(s),
     ),
     (
         "cluster_has_primary",
