@@ -170,6 +170,14 @@ def test_what_would_part_the_nodes_is_refused(unchanged: Lab, text: str, why: st
         run_sql(text)
 
 
+def test_an_editor_outside_its_block_is_refused(unchanged: Lab) -> None:
+    from django.db import connection
+
+    editor = connection.schema_editor()
+    with pytest.raises(SchemaDrift, match="with connection.schema_editor"):
+        editor.execute("CREATE TABLE t (id int PRIMARY KEY)")
+
+
 def test_a_projects_own_tests_need_no_agent(farm: Lab, tmp_path: Path) -> None:
     run = manage(farm.config_file)
     alone = {"UNDERSTUDY_DIRECTORY": str(tmp_path / "no agent here")}

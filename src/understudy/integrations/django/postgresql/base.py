@@ -124,7 +124,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
             self.isolation_level = IsolationLevel(wanted or IsolationLevel.READ_COMMITTED)
         except ValueError:
             raise ImproperlyConfigured(
-                f"Invalid transaction isolation level {wanted} specified. Use one of psycopg.IsolationLevel."
+                f"Invalid transaction isolation level {wanted} specified. "
+                "Use one of the psycopg.IsolationLevel values."
             ) from None
         connection = self._open_readonly(conn_params) if self.target.readonly else self._open(conn_params)
         if wanted:

@@ -63,6 +63,11 @@ class Cursor(Following, DjangoCursor):
 class DebugCursor(Following, DjangoDebugCursor):
     """The same, noting every statement (``DEBUG``, ``CaptureQueriesContext``)."""
 
+    def copy(self, statement: Any, *args: Any, **kwargs: Any) -> Any:
+        """The driver's COPY, noted."""
+        with self.debug_sql(statement):
+            return super().copy(statement, *args, **kwargs)
+
 
 class HeldCursor(Cursor):
     """A server-side cursor outside a transaction (``iterator()``): the server keeps its rows with the session.

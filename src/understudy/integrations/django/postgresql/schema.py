@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 from django.db.backends.postgresql import schema
 
-from understudy.integrations.schema_change import SchemaChange, bare_statement, changes_schema, split
+from understudy.integrations.schema_change import (
+    SchemaChange,
+    SchemaDrift,
+    bare_statement,
+    changes_schema,
+    split,
+)
 from understudy.model import Cluster
 
 if TYPE_CHECKING:
@@ -90,9 +96,14 @@ class DatabaseSchemaEditor(schema.DatabaseSchemaEditor):
 
     def execute(self, sql: Any, params: Any = ()) -> None:
         """Run one statement on the primary, and where it changes the schema on the standby too."""
-        if self._change is None:
+        if self.collect_sql or self.connection.direct:
             super().execute(sql, params)
             return
+        if self._change is None:
+            raise SchemaDrift(
+                "expected a schema editor inside its `with` block, found one outside: there it would change the primary "
+                "alone. Write `with connection.schema_editor() as editor:` around what changes the schema."
+            )
         text = str(sql) if params is None else str(self.connection.ops.compose_sql(str(sql), params))
         for one in split(text):
             bare = bare_statement(one)
