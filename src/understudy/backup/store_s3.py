@@ -58,7 +58,6 @@ PASSING: Final = frozenset({
     "ConditionalRequestConflict", "ExpiredToken",
 })  # fmt: skip
 """Errors worth trying again. BadDigest: it was changed on its way. ExpiredToken: the host gets a new one."""
-_ABSENT: Final = frozenset({"NoSuchKey", "404", "NotFound"})
 _THERE: Final = frozenset({"PreconditionFailed", "412"})
 _FAILURES: Final = (BotoCoreError, ClientError, OSError)
 T = TypeVar("T")
@@ -70,6 +69,23 @@ class _PastEnd(StoreError):
 
 class _Unable(StoreError):
     """The server does not know this kind of request."""
+
+
+_REGION: Final = ("the bucket is in another region", "correct region in [[backup.destination]]", Refused)
+_MEANINGS: Final[Mapping[str, tuple[str, str, type[StoreError]]]] = {
+    **dict.fromkeys(("NoSuchKey", "404", "NotFound", "NoSuchUpload"), ("not found", "", Missing)),
+    **dict.fromkeys(("InvalidRange", "416"), ("it ends before that", "", _PastEnd)),
+    "NotImplemented": ("the server cannot do that", "", _Unable),
+    "NoSuchBucket": ("there is no such bucket", "create it, or correct url", Refused),
+    "RequestTimeTooSkewed": ("the clock of this host differs from the server's", "set it (NTP)", Refused),
+    "NoCredentialsError": (
+        "there are no credentials", "set access_key_env and secret_key_env, or give this host a role", Refused,
+    ),
+    **dict.fromkeys(
+        ("PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"), _REGION
+    ),
+}  # fmt: skip
+"""By code: the problem, what to do, and the kind of error."""
 
 
 class BucketStore(Store):
@@ -121,15 +137,14 @@ class BucketStore(Store):
     def get(self, key: str, *, start: int = 0) -> Iterator[bytes]:
         self.checked(key)
         at = start
-        size: int | None = None
-        condition: dict[str, str] = {}
+        etag, size = "", start + 1  # until the first answer tells
         deadline = time.monotonic() + self._retry_seconds
-        while size is None or at < size:
-            found = self.ask(
-                key, self.client.get_object, **condition, **({"Range": f"bytes={at}-"} if at else {})
-            )
-            condition = {"IfMatch": found["ETag"]}
-            size = at + int(found["ContentLength"])
+        while at < size:
+            try:
+                found = self.ask(key, self.client.get_object, **_from(at, etag))
+            except _PastEnd:
+                return
+            etag, size = found["ETag"], at + int(found["ContentLength"])
             try:
                 while chunk := found["Body"].read(CHUNK):
                     at += len(chunk)
@@ -231,7 +246,7 @@ class BucketStore(Store):
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(_passes),
             stop=tenacity.stop_before_delay(self._retry_seconds),
-            wait=tenacity.wait_random_exponential(multiplier=0.2, max=10),
+            wait=tenacity.wait_random_exponential(multiplier=0.1, max=10),
             reraise=True,
         )
         try:
@@ -257,35 +272,16 @@ class BucketStore(Store):
         code = _code(error)
         if code in _THERE:
             return self._already(key)
-        if code in _ABSENT or code == "NoSuchUpload":
-            return self.wrong(key, "not found", "", Missing)
-        if code == "NoSuchBucket":
-            return self.wrong(key, f"there is no bucket {self.bucket}", "create it, or correct url", Refused)
-        if code == "RequestTimeTooSkewed":
-            return self.wrong(
-                key, "the clock of this host differs from the server's", "set it (NTP)", Refused
-            )
-        if isinstance(error, NoCredentialsError):
-            hint = "set access_key_env and secret_key_env, or give this host a role"
-            return self.wrong(key, "there are no credentials", hint, Refused)
+        if code in _MEANINGS:
+            return self.wrong(key, *_MEANINGS[code])
         if isinstance(error, SSLError):
             return self.wrong(key, "its certificate is not trusted, or TLS failed", "check endpoint", Refused)
-        if code in (
-            "PermanentRedirect",
-            "AuthorizationHeaderMalformed",
-            "IllegalLocationConstraintException",
-        ):
-            return self.wrong(
-                key, f"another region ({code})", "correct region in [[backup.destination]]", Refused
-            )
         if _status(error) in (401, 403):
-            return self.wrong(
-                key, f"access denied ({code})", "check the credentials and the bucket's policy", Refused
-            )
+            hint = "check the credentials and the bucket's policy"
+            return self.wrong(key, f"access denied ({code})", hint, Refused)
         if _passes(error):
-            return self.wrong(
-                key, f"no good answer in {self._retry_seconds:.0f} s ({code})", "try again later", Unreachable
-            )
+            problem = f"no good answer in {self._retry_seconds:g} s ({code})"
+            return self.wrong(key, problem, "try again later", Unreachable)
         return self.wrong(key, code)
 
 
@@ -374,6 +370,11 @@ def _client(destination: Destination) -> Any:
     )
     region = destination.region or ("us-east-1" if destination.endpoint else None)
     return boto3.session.Session().client("s3", region_name=region, config=config, **given)
+
+
+def _from(at: int, etag: str) -> dict[str, str]:
+    """What to ask for: the object from a byte on; only the one that was begun with, where that is known."""
+    return {**({"Range": f"bytes={at}-"} if at else {}), **({"IfMatch": etag} if etag else {})}
 
 
 def _parts(chunks: Iterable[bytes], size: int, digest: Any) -> Iterator[bytes]:

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
@@ -113,12 +113,15 @@ class MoodyProxy:
 
     ``answer(status, code, times, matching)``: the next so many requests whose line (``PUT /bucket/key?...``) matches.
     ``cut(times, matching)``: the next so many answers break off after half of their body.
+    ``lose(times, matching)`` and ``refuse_delete(matching)``: see there.
     """
 
     def __init__(self, target_port: int) -> None:
         self.asked: list[str] = []
         self._answers: list[tuple[re.Pattern[str], int, str]] = []
         self._cuts: list[re.Pattern[str]] = []
+        self._lost: list[re.Pattern[str]] = []
+        self._kept: list[re.Pattern[str]] = []
         self._lock = threading.Lock()
         self._server = ThreadingHTTPServer((HOST, 0), _handler(self, target_port))
         self._server.daemon_threads = True
@@ -142,11 +145,21 @@ class MoodyProxy:
         with self._lock:
             self._cuts += [re.compile(matching)] * times
 
+    def lose(self, times: int = 1, matching: str = "") -> None:
+        """The next so many requests are carried out, and their answers never arrive."""
+        with self._lock:
+            self._lost += [re.compile(matching)] * times
+
+    def refuse_delete(self, matching: str) -> None:
+        """Keys that match are not deleted, as under Object Lock with a server that makes no delete markers."""
+        with self._lock:
+            self._kept.append(re.compile(matching))
+
     def calm(self) -> None:
         """No more of it."""
         with self._lock:
-            self._answers.clear()
-            self._cuts.clear()
+            for moods in (self._answers, self._cuts, self._lost, self._kept):
+                moods.clear()
 
     def mood(self, line: str) -> tuple[int, str] | None:
         """The error for this request, or None."""
@@ -160,12 +173,30 @@ class MoodyProxy:
 
     def breaks(self, line: str) -> bool:
         """Whether the answer to this request breaks off."""
+        return self._due(self._cuts, line)
+
+    def loses(self, line: str) -> bool:
+        """Whether the answer to this request is lost."""
+        return self._due(self._lost, line)
+
+    def keeps(self, key: str) -> bool:
+        """Whether this key may not be deleted."""
         with self._lock:
-            for index, pattern in enumerate(self._cuts):
+            return any(pattern.search(key) for pattern in self._kept)
+
+    def _due(self, moods: list[re.Pattern[str]], line: str) -> bool:
+        with self._lock:
+            for index, pattern in enumerate(moods):
                 if pattern.search(line):
-                    del self._cuts[index]
+                    del moods[index]
                     return True
         return False
+
+
+def refusal(keys: Iterable[str]) -> bytes:
+    """The answer to a request to delete of which these keys were refused."""
+    refused = "".join(f"<Error><Key>{key}</Key><Code>AccessDenied</Code></Error>" for key in keys)
+    return f"<DeleteResult>{refused}</DeleteResult>".encode()
 
 
 def _handler(proxy: MoodyProxy, target_port: int) -> Callable[..., BaseHTTPRequestHandler]:
@@ -184,14 +215,34 @@ def _handler(proxy: MoodyProxy, target_port: int) -> Callable[..., BaseHTTPReque
             if mood := proxy.mood(line):
                 self.refuse(*mood)
                 return
+            kept: list[str] = []
+            if line.startswith("POST") and "delete" in self.path:
+                kept = [k for k in re.findall("<Key>([^<]*)</Key>", body.decode()) if proxy.keeps(k)]
+                for key in kept:
+                    body = body.replace(f"<Object><Key>{key}</Key></Object>".encode(), b"")
+                if b"<Object>" not in body:
+                    self.reply(200, refusal(kept))
+                    return
             connection = http.client.HTTPConnection(HOST, target_port, timeout=60)
             connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
             for name, value in self.headers.items():
-                if name.lower() not in ("connection", "expect"):
+                if name.lower() not in (
+                    "connection",
+                    "expect",
+                    *(("content-length", "content-md5") if kept else ()),
+                ):
                     connection.putheader(name, value)
+            if kept:
+                connection.putheader("Content-Length", str(len(body)))
             connection.endheaders(body)
             answer = connection.getresponse()
             content = answer.read()
+            connection.close()
+            if proxy.loses(line):
+                self.close_connection = True
+                return
+            if kept:
+                content = refusal(kept)
             self.send_response_only(answer.status)
             for name, value in answer.getheaders():
                 if name.lower() not in ("transfer-encoding", "connection", "content-length"):
@@ -204,12 +255,11 @@ def _handler(proxy: MoodyProxy, target_port: int) -> Callable[..., BaseHTTPReque
                 self.close_connection = True
                 return
             self.wfile.write(content)
-            connection.close()
 
         def refuse(self, status: int, code: str) -> None:
-            text = (
-                f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>not now</Message></Error>".encode()
-            )
+            self.reply(status, f"<?xml version='1.0'?><Error><Code>{code}</Code></Error>".encode())
+
+        def reply(self, status: int, text: bytes) -> None:
             self.send_response_only(status)
             self.send_header("Content-Type", "application/xml")
             self.send_header("Content-Length", str(len(text)))
