@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import psycopg
 import pytest
@@ -285,7 +286,6 @@ def test_a_lost_commit_is_in_doubt_for_django_and_for_the_client(db: Lab) -> Non
     from tests.integration.django.farm.models import Herd
 
     from understudy.integrations.django.errors import CommitInDoubt
-    from understudy.integrations.telemetry import instrument
 
     def told() -> int:
         return db.agent.log.read_text().count("commit_in_doubt")
@@ -299,14 +299,6 @@ def test_a_lost_commit_is_in_doubt_for_django_and_for_the_client(db: Lab) -> Non
     assert isinstance(caught.value.__cause__, understudy.CommitInDoubt)
     assert caught.value.epoch == db.state.epoch
     db.await_true(lambda: told() == before + 1, 20, "an agent that was told")
-    exporter, provider = InMemorySpanExporter(), TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    instrument(connection, tracer_provider=provider)
-    viewing = provider.get_tracer("test").start_as_current_span("view")
-    with viewing, pytest.raises(CommitInDoubt), connection.cursor() as cursor:
-        cursor.execute(ends)
-    (view,) = exporter.get_finished_spans()
-    assert (view.status.description, view.events[0].name) == ("commit in doubt", "commit_in_doubt")
     Herd.objects.create(name="the next statement has a new connection")
     with pytest.raises(OperationalError) as caught, transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(ends)  # in a transaction nothing is at stake before COMMIT
@@ -320,6 +312,33 @@ def test_a_lost_commit_is_in_doubt_for_django_and_for_the_client(db: Lab) -> Non
         )
     assert connection.connection is None  # the error is not kept waiting for the next primary
     assert Herd.objects.count() == 1
+
+
+def test_a_commit_in_doubt_marks_the_span_of_its_view(db: Lab) -> None:
+    from django.db import connection
+    from django.db.backends.signals import connection_created
+
+    from understudy.integrations.django.errors import CommitInDoubt
+    from understudy.integrations.telemetry import instrument
+
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+
+    def trace(connection: Any, **_: object) -> None:  # as docs/how-to/telemetry.md has it
+        if connection.alias == "default" and not connection.direct:
+            instrument(connection, tracer_provider=provider)
+
+    connection_created.connect(trace)
+    try:
+        connection.close()
+        connection.ensure_connection()
+    finally:
+        connection_created.disconnect(trace)
+    viewing = provider.get_tracer("test").start_as_current_span("view")
+    with viewing, pytest.raises(CommitInDoubt), connection.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+    (view,) = exporter.get_finished_spans()
+    assert (view.status.description, view.events[0].name) == ("commit in doubt", "commit_in_doubt")
 
 
 def test_reads_on_the_standby(db: Lab) -> None:
