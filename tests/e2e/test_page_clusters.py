@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import psycopg
 import pytest
 from playwright.sync_api import Browser, Page, expect
+
 from tests.e2e.page_world import (
     CHROMIUM,
     OPERATOR,
@@ -26,7 +27,6 @@ from tests.e2e.page_world import (
     sign_in,
     visit,
 )
-
 from understudy.demo.agent_process import run
 from understudy.demo.lab import CLUSTER, Lab
 from understudy.embedded.postgresql import EmbeddedPostgreSQL
