@@ -292,6 +292,50 @@ def test_the_primary_changes_between_checkout_and_begin(world: World, engine: sq
     assert world.names("b") == ["x"]
 
 
+def test_execution_options_go_over_to_the_next_primary_and_end_with_the_checkout(
+    world: World, engine: sqlalchemy.Engine
+) -> None:
+    options = {"isolation_level": "AUTOCOMMIT", "postgresql_readonly": True, "postgresql_deferrable": True}
+    with engine.connect().execution_options(**options) as connection:
+        connection.execute(text("SELECT 1"))
+        connection.rollback()
+        world.at(2, "b")
+        connection.execute(text("SELECT 1"))
+        assert where(connection) == ("b", 2)
+        driver = connection.connection.driver_connection
+        assert (driver.autocommit, driver.read_only, driver.deferrable) == (True, True, True)
+    with engine.connect() as connection:
+        assert connection.connection.driver_connection is driver
+        assert (driver.autocommit, driver.read_only, driver.deferrable) == (False, False, False)
+        connection.execute(INSERT, {"name": "x"})
+        connection.rollback()
+    assert world.names("b") == []
+
+
+def test_a_connection_outlives_a_change_that_takes_too_long(
+    world: World, engine: sqlalchemy.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What could not be replaced is replaced at the next attempt, and given back without an error."""
+    with engine.connect() as connection:
+        connection.execute(text("SELECT 1"))
+        connection.rollback()
+        world.at(2, "b")
+        with monkeypatch.context() as patch:
+            patch.setattr(engine.dialect, "_to_primary", refuse)
+            with pytest.raises(understudy.NoPrimaryAvailable) as caught:
+                connection.execute(INSERT, {"name": "x"})
+        assert isinstance(caught.value, exc.OperationalError)
+        connection.rollback()
+        connection.execute(INSERT, {"name": "y"})
+        connection.commit()
+    assert world.names("b") == ["y"]
+    assert not in_flight(world)
+
+
+def refuse(*_: object, **__: object) -> None:
+    raise understudy.NoPrimaryAvailable("no primary in time")
+
+
 def test_a_rolled_back_change_fails_nobody(world: World, engine: sqlalchemy.Engine) -> None:
     with engine.connect() as connection:
         connection.execute(INSERT, {"name": "in flight"})
@@ -440,6 +484,19 @@ async def test_async_lost_during_commit_is_in_doubt(
         await task
     assert isinstance(caught.value, exc.OperationalError)
     assert not in_flight(world)
+
+
+async def test_async_execution_options_go_over_to_the_next_primary(
+    world: World, async_engine: AsyncEngine
+) -> None:
+    async with async_engine.connect() as connection:
+        await connection.execution_options(isolation_level="SERIALIZABLE", postgresql_readonly=True)
+        await connection.execute(text("SELECT 1"))
+        await connection.rollback()
+        world.at(2, "b")
+        level = await connection.scalar(text("SHOW transaction_isolation"))
+        driver: Any = (await connection.get_raw_connection()).driver_connection
+        assert (driver.node, level, driver.read_only) == ("b", "serializable", True)
 
 
 async def test_async_waits_and_moves(world: World, async_engine: AsyncEngine) -> None:

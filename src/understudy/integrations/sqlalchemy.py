@@ -26,7 +26,7 @@ from sqlalchemy.dialects.postgresql.psycopg import (
     PGDialectAsync_psycopg,
     PGExecutionContext_psycopg,
 )
-from sqlalchemy.engine import URL, Connection, Engine, ExceptionContext
+from sqlalchemy.engine import URL, Engine, ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.ext.asyncio import create_async_engine as _create_async_engine
 from sqlalchemy.util import await_only
@@ -41,6 +41,7 @@ from understudy.model import Cluster
 __all__ = ["CommitInDoubt", "NoPrimaryAvailable", "PrimaryLost", "create_async_engine", "create_engine"]
 
 _URL = "postgresql+understudy://CLUSTER?config=FILE&readonly=true&max_lag=SECONDS"
+_SETTINGS = ("autocommit", "isolation_level", "read_only", "deferrable")
 _AGAIN = 5.0  # seconds before a standby that did not take a connection is tried again
 
 
@@ -216,14 +217,8 @@ class ExecutionContext(PGExecutionContext_psycopg):
 
     def create_cursor(self) -> Any:
         connection = self.root_connection
-        if not connection.in_transaction() and connection._allow_autobegin:
-            try:
-                _admit(connection)
-            except exc.DBAPIError as error:
-                if error.orig is not None:
-                    raise error.orig from None  # SQLAlchemy wraps it again, with the statement
-                raise
-            self._dbapi_connection = connection.connection
+        if connection._transaction is None and connection._allow_autobegin:
+            self.dialect.do_begin(self._dbapi_connection)
         return super().create_cursor()
 
 
@@ -245,10 +240,10 @@ class Dialect(PGDialect_psycopg):
     def engine_created(cls, engine: Engine) -> None:
         """Called by SQLAlchemy for each engine, whichever function made it."""
         _engines.add(engine)
+        # No event of connections: one listener makes SQLAlchemy dispatch all of them, at every statement.
         event.listen(engine, "checkout", _checkout)
-        event.listen(engine, "reset", _reset)
-        event.listen(engine, "begin", _begin)
-        event.listen(engine, "begin_twophase", _begin)
+        if engine.dialect.is_async:
+            event.listen(engine, "reset", _reset)
         event.listen(engine, "handle_error", _translated, retval=True)
 
     def create_connect_args(self, url: URL) -> tuple[list[Any], dict[str, Any]]:
@@ -297,17 +292,53 @@ class Dialect(PGDialect_psycopg):
         """Wait until the lease lets transactions begin. Raises `NoPrimaryAvailable`."""
         self.wait(self._hold(self.route.host, until))
 
+    def driver_of(self, proxy: Any) -> Any:
+        """The client's connection beneath SQLAlchemy's wrappers."""
+        return getattr(proxy, "dbapi_connection", proxy)
+
+    def do_begin(self, dbapi_connection: Any) -> None:
+        """Count the transaction that begins; wait where the lease says so; replace a connection of an older epoch.
+
+        Raises `NoPrimaryAvailable` of the client, which SQLAlchemy wraps.
+        """
+        route = self.route
+        if route.enter(self.driver_of(dbapi_connection)):
+            return
+        until = route.until()
+        while not route.enter(driver := self.driver_of(dbapi_connection)):
+            if monotonic() < until and route.stale(driver):
+                self._replace(dbapi_connection, driver)  # waits for a primary to connect to
+            else:
+                self.hold(until)
+
+    def _replace(self, proxy: Any, former: Any) -> None:
+        """Another connection in the place of the former one, as SQLAlchemy's pool does it at a checkout.
+
+        What the application has set on it by execution options goes along, and with it what resets that later.
+        """
+        record = proxy._connection_record
+        undo = list(record.finalize_callback)
+        record.invalidate()
+        proxy.dbapi_connection = (
+            record.get_connection()
+        )  # where none can be had, the former one is seen to be closed
+        record.finalize_callback.extend(undo)
+        for name in _SETTINGS:
+            value = getattr(former, name)
+            if getattr(self.driver_of(proxy), name) != value:
+                getattr(proxy.dbapi_connection, f"set_{name}")(value)
+
     def do_commit(self, dbapi_connection: Any) -> None:
         try:
             super().do_commit(dbapi_connection)  # type: ignore[no-untyped-call] # SQLAlchemy's
         finally:
-            self.route.leave(_driver(dbapi_connection))
+            self.route.leave(self.driver_of(dbapi_connection))
 
     def do_rollback(self, dbapi_connection: Any) -> None:
         try:
             super().do_rollback(dbapi_connection)  # type: ignore[no-untyped-call] # SQLAlchemy's
         finally:
-            self.route.leave(_driver(dbapi_connection))
+            self.route.leave(self.driver_of(dbapi_connection))
 
     def is_disconnect(self, e: Any, connection: Any, cursor: Any) -> bool:
         return bool(
@@ -328,6 +359,9 @@ class AsyncDialect(Dialect, PGDialectAsync_psycopg):
     def wait(self, result: Any) -> Any:
         return await_only(result)
 
+    def driver_of(self, proxy: Any) -> Any:
+        return proxy.driver_connection
+
     def adapted(self, driver: Any) -> Any:
         async def opened() -> Any:
             return driver
@@ -338,17 +372,7 @@ class AsyncDialect(Dialect, PGDialectAsync_psycopg):
 registry.register("postgresql.understudy", __name__, "Dialect")
 
 
-def _driver(dbapi_connection: Any) -> Any:
-    """The client's connection beneath SQLAlchemy's wrappers."""
-    return getattr(dbapi_connection, "driver_connection", dbapi_connection)
-
-
 # --- what happens to each connection ------------------------------------------------------------------------
-
-
-def _route_of(proxy: Any) -> Route:
-    route: Route = proxy._pool._dialect.route
-    return route
 
 
 def _checkout(dbapi_connection: Any, record: Any, proxy: Any) -> None:
@@ -356,42 +380,18 @@ def _checkout(dbapi_connection: Any, record: Any, proxy: Any) -> None:
     if not record.info.get("understudy"):
         record.info["understudy"] = True
         return  # new; should the primary change just now, `_begin` sees it
-    driver = _driver(dbapi_connection)
-    if _route_of(proxy).stale(driver) or not driver.still_there():
+    dialect = proxy._pool._dialect
+    driver = dialect.driver_of(proxy)
+    if dialect.route.stale(driver) or not driver.still_there():
         raise exc.DisconnectionError("the connection leads to a former primary, or its server ended it")
 
 
 def _reset(dbapi_connection: Any, record: Any, state: Any) -> None:
     """SQLAlchemy drops, without closing it, an asyncio connection that nobody gave back: it is counted no more."""
     if not state.asyncio_safe:
-        driver = _driver(dbapi_connection)
+        driver = dbapi_connection.driver_connection
         driver._sever()
         driver._count_down()
-
-
-def _begin(connection: Connection, _xid: object = None) -> None:
-    """A transaction begins."""
-    try:
-        _admit(connection)
-    except errors.NoPrimaryAvailable as error:
-        if isinstance(error, NoPrimaryAvailable):
-            raise
-        raise NoPrimaryAvailable(None, None, error) from error
-
-
-def _admit(connection: Connection) -> None:
-    """Count the transaction that begins; wait where the lease says so; replace a connection of an older epoch."""
-    dialect: Any = connection.dialect
-    route: Route = dialect.route
-    until = route.until()
-    driver = connection.connection.driver_connection
-    while not route.enter(driver):
-        if monotonic() < until and route.stale(driver):
-            connection.invalidate()
-            driver = connection.connection.driver_connection  # waits for a primary to connect to
-            dialect.set_connection_execution_options(connection, connection.get_execution_options())
-        else:
-            dialect.hold(until)
 
 
 # --- fork ---------------------------------------------------------------------------------------------------
