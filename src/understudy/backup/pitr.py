@@ -433,7 +433,7 @@ def _roll_forward(job: _Job, target: Target, broken: UnderstudyError | None) -> 
     server.stop("fast", timeout_s=_STOP_S)
     ended = _ended(job.data)
     last = _last_commit(server)
-    if isinstance(target, Lsn) and ended < target.position:
+    if isinstance(target, Lsn) and wal.first_record(ended) < target.position:
         raise OutOfReach(_past_the_end(job, target, lsn_text(ended), last, broken))
     if isinstance(target, Latest):
         _require_all_replayed(job, ended)

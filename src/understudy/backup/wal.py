@@ -61,6 +61,16 @@ def parse_lsn(text: str) -> int:
     return int(match[1], 16) << 32 | int(match[2], 16)
 
 
+def first_record(end: int) -> int:
+    """Where the record after one that ends here begins: behind the header of a page or segment that begins here.
+
+    ``pg_current_wal_insert_lsn()`` says that, the end of a replay says ``end``.
+    """
+    if end % SEGMENT_BYTES == 0:
+        return end + 40  # SizeOfXLogLongPHD
+    return end + 24 if end % 8192 == 0 else end  # SizeOfXLogShortPHD
+
+
 def segment_name(timeline: int, number: int) -> str:
     """The file that holds the ``number``-th 16 MiB of the log on a timeline."""
     return f"{timeline:08X}{number // _PER_ID:08X}{number % _PER_ID:08X}"
