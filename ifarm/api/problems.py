@@ -10,7 +10,7 @@ from django.apps import apps
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, ValidationError
 from django.db import IntegrityError
 from django.db.models import ProtectedError, RestrictedError
-from django.http import Http404
+from django.http import Http404, JsonResponse
 from rest_framework import exceptions
 from rest_framework.response import Response
 
@@ -44,6 +44,31 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
         **problem.extra,
     }
     return Response(body, problem.status, headers=problem.headers, content_type=CONTENT_TYPE)
+
+
+def csrf_failure(request: Any, reason: str = "") -> JsonResponse:
+    """Django's own refusal, in our shape."""
+    return _plain(errors.NotAllowed(f"{reason} Send the cookie csrftoken's value as X-CSRFToken."))
+
+
+def nothing_here(request: Any, exception: Exception) -> JsonResponse:
+    """An address that nobody serves."""
+    return _plain(errors.NotFound("There is nothing at this address."))
+
+
+def fault_of_ours(request: Any) -> JsonResponse:
+    """What nobody expected; the log has it."""
+    return _plain(errors.Fault("Nothing of this request remains. The fault is recorded."))
+
+
+def _plain(problem: errors.Problem) -> JsonResponse:
+    body = {
+        "type": TYPES + problem.type,
+        "title": problem.title,
+        "status": problem.status,
+        "detail": problem.detail,
+    }
+    return JsonResponse(body, status=problem.status, content_type=CONTENT_TYPE)
 
 
 def _unavailable(error: BaseException) -> Response:

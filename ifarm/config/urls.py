@@ -5,6 +5,8 @@ from drf_spectacular.views import SpectacularJSONAPIView
 
 from ifarm.api.routes import open_routes, tenant_routes
 
+handler404 = "ifarm.api.problems.nothing_here"
+handler500 = "ifarm.api.problems.fault_of_ours"
 urlpatterns = [
     path("api/v1/openapi.json", SpectacularJSONAPIView.as_view(), name="openapi"),
     path("api/v1/accounts/", include("allauth.headless.urls")),

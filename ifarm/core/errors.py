@@ -105,6 +105,14 @@ class RuleBroken(Problem):
     title = "A rule says no"
 
 
+class Fault(Problem):
+    """A mistake in iFarm."""
+
+    status = 500
+    type = "fault"
+    title = "Something went wrong here"
+
+
 class KeyReused(Problem):
     """The `Idempotency-Key` belongs to another request."""
 

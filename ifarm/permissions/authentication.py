@@ -6,7 +6,7 @@ from typing import Any
 
 from django.db.models import Q
 from django.utils import timezone
-from rest_framework.authentication import BaseAuthentication, get_authorization_header
+from rest_framework.authentication import BaseAuthentication, SessionAuthentication, get_authorization_header
 from rest_framework.exceptions import AuthenticationFailed
 
 from ifarm.core.context import unit_of_work
@@ -24,6 +24,14 @@ def bearer(request: Any) -> Secret | None:
     if secret is None:
         raise AuthenticationFailed("The token is not one of ours.")
     return secret
+
+
+class WebSession(SessionAuthentication):
+    """A person in a browser. Says 401, not 403, to somebody who is not logged in."""
+
+    def authenticate_header(self, request: Any) -> str:
+        """What to do."""
+        return 'Session realm="iFarm"'
 
 
 class TokenAuthentication(BaseAuthentication):

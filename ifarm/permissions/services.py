@@ -92,6 +92,14 @@ def actor_for(user_id: UUID) -> Actor:
     return actor_of(membership)
 
 
+def membership_of(actor: Actor) -> Membership:
+    """The membership that the actor acts for. Raises `NotFound` for a job, which has none."""
+    membership = Membership.objects.filter(user_id=actor.id).first()
+    if membership is None:
+        raise NotFound("the membership was not found.")
+    return membership
+
+
 def actor_of(membership: Membership | None) -> Actor:
     """The actor that a membership (with its tenant) makes. Raises as `actor_for`."""
     if membership is None or not membership.is_active:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from drf_spectacular.utils import extend_schema
-from rest_framework.authentication import SessionAuthentication
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from ifarm.core.errors import NotFound
 from ifarm.core.secrets import parse_secret
+from ifarm.permissions.authentication import WebSession
 from ifarm.permissions.selectors import tenants_of
 from ifarm.permissions.services import accept_invitation
 from ifarm.tenants.serializers import AcceptInput, JoinedOutput, PlaceOutput, TenantInput, TenantOutput
@@ -20,7 +20,7 @@ from ifarm.tenants.services import create_tenant
 class TenantsApi(APIView):
     """Where the user works."""
 
-    authentication_classes = [SessionAuthentication]
+    authentication_classes = [WebSession]
 
     @extend_schema(responses=PlaceOutput(many=True))
     def get(self, request: Any) -> Response:
@@ -39,7 +39,7 @@ class TenantsApi(APIView):
 class AcceptInvitationApi(APIView):
     """Join a tenant."""
 
-    authentication_classes = [SessionAuthentication]
+    authentication_classes = [WebSession]
 
     @extend_schema(request=AcceptInput, responses={201: JoinedOutput})
     def post(self, request: Any) -> Response:

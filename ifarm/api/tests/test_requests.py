@@ -6,6 +6,7 @@ import json
 import re
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -295,7 +296,7 @@ def test_two_editors_at_once_one_is_told(committed: psycopg.Connection[Any]) -> 
             return "stale"
         return name
 
-    waits = [in_thread(lambda name=name: edit(name)) for name in ("one", "two", "three")]
+    waits = [in_thread(partial(edit, name)) for name in ("one", "two", "three")]
     told = sorted(wait() for wait in waits)
     assert told.count("stale") == 2
     winner = next(name for name in told if name != "stale")

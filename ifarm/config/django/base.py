@@ -9,6 +9,7 @@ USE_TZ = True
 TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en-gb"
 USE_I18N = True
+CSRF_FAILURE_VIEW = "ifarm.api.problems.csrf_failure"
 ROOT_URLCONF = "ifarm.config.urls"
 WSGI_APPLICATION = "ifarm.config.wsgi.application"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

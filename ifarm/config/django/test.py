@@ -4,24 +4,13 @@ Also for `makemigrations`, which needs a place and connects to none.
 """
 
 import os
-import random
-import socket
 
-from understudy.embedded.postgresql import HOST, PORTS
-
-
-def _free_port() -> int:
-    while True:
-        port = random.choice(PORTS)  # noqa: S311
-        with socket.socket() as probe:
-            if probe.connect_ex((HOST, port)):
-                return port
-
+from understudy.embedded.postgresql import HOST, free_port
 
 OWNER = "app"
 PASSWORD = "only-on-loopback"  # noqa: S105
 # Django opens its alias when the first model is defined, so the place is known before the server runs.
-PORT = _free_port()
+PORT = free_port()
 for _name in [name for name in os.environ if name.startswith(("UNDERSTUDY_", "DATABASE_", "PG"))]:
     del os.environ[_name]
 os.environ["DATABASE_URL"] = f"postgresql://{OWNER}:{PASSWORD}@{HOST}:{PORT}/ifarm"

@@ -9,7 +9,7 @@ from uuid import UUID
 from ifarm.core.actors import Actor, Role
 from ifarm.core.context import unit_of_work
 from ifarm.permissions.models import Membership
-from ifarm.permissions.services import actor_for, add_member, create_token
+from ifarm.permissions.services import actor_for, add_member, create_token, membership_of
 from ifarm.tenants.services import create_tenant
 from ifarm.users.models import User
 
@@ -41,6 +41,4 @@ def make_token(actor: Actor) -> str:
             boss = Membership.objects.filter(role=Role.OWNER, all_farms=True).first()
             assert boss is not None
             owner = actor_for(boss.user_id)
-        assert actor.membership_id or owner is actor
-        membership = Membership.objects.get(user_id=actor.id)
-        return f"Bearer {create_token(owner, membership_id=membership.id, name='test')[1].text}"
+        return f"Bearer {create_token(owner, membership_id=membership_of(actor).id, name='test')[1].text}"
