@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -222,6 +224,74 @@ def test_commands(clean: Lab, command: Callable[..., tuple[int, str]]) -> None:
     assert command("verify")[0] == 0
     assert command("check")[0] == 0
     assert command("switchover", "elsewhere", "--yes")[0] == 2
+
+
+def test_a_cache_table_is_on_both_nodes(clean: Lab) -> None:
+    from django.core.cache import caches
+    from django.core.management import call_command
+    from django.db import connection
+
+    clean.await_settled()
+    printed = io.StringIO()
+    call_command("createcachetable", stdout=printed)
+    try:
+        assert nodes_agree(clean)
+        caches["table"].set("elsa", "4 legs")
+        with clean.connect(clean.state.other) as standby:
+            clean.await_true(
+                lambda: standby.execute("SELECT count(*) FROM farm_cache").fetchone() == (1,), 20, "its rows"
+            )
+        change(clean)
+        assert caches["table"].get("elsa") == "4 legs"
+        call_command("createcachetable", stdout=printed)
+        assert "Cache table 'farm_cache' already exists." in printed.getvalue()
+    finally:
+        with connection.schema_editor() as editor:
+            editor.execute("DROP TABLE farm_cache")
+
+
+def test_data_is_dumped_flushed_and_loaded(clean: Lab, tmp_path: Path) -> None:
+    from django.core.management import call_command
+    from tests.integration.django.farm.models import Animal, Herd
+
+    herds = Herd.objects.bulk_create([Herd(name=f"herd {number}") for number in range(3)])
+    Animal.objects.create(herd=herds[2], name="Elsa", notes={"legs": 4})
+    file = tmp_path / "farm.json"
+    call_command("dumpdata", "farm", "auth", output=str(file))
+    printed = io.StringIO()
+    call_command("sqlflush", stdout=printed)
+    assert '"farm_herd"' in printed.getvalue()
+    assert "understudy" not in printed.getvalue()
+    call_command("flush", interactive=False, verbosity=0)
+    assert not Herd.objects.exists()
+    call_command("loaddata", str(file), verbosity=0)
+    call_command("dumpdata", "farm", "auth", output=str(tmp_path / "again.json"))
+    assert json.loads((tmp_path / "again.json").read_text()) == json.loads(file.read_text())
+    change(clean)
+    herd = Herd.objects.create(name="after")  # its number is past those that were loaded
+    assert Animal.objects.get().herd_id == herds[2].pk < herd.pk
+    assert clean.verify().equal
+
+
+def test_models_of_the_tables(clean: Lab) -> None:
+    from django.core.management import call_command
+
+    printed = io.StringIO()
+    call_command("inspectdb", stdout=printed)
+    text = printed.getvalue()
+    assert "class FarmAnimal(models.Model):\n    id = models.BigAutoField(primary_key=True)" in text
+    assert "herd = models.ForeignKey('FarmHerd', models.DO_NOTHING)" in text
+    assert "understudy" not in text.lower()
+
+
+def test_dbshell_is_on_the_primary(clean: Lab) -> None:
+    folder = clean.servers["a"].bin_folder
+    for _ in range(2):
+        change(clean)
+        shell = manage(clean.config_file)(
+            "dbshell", "--", "-Atc", "SELECT inet_server_port()", PATH=f"{folder}:{os.environ['PATH']}"
+        )
+        assert shell.stdout.strip() == str(clean.servers[clean.state.primary].port)
 
 
 def test_checks(farm: Lab, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -101,8 +101,8 @@ class DatabaseSchemaEditor(schema.DatabaseSchemaEditor):
             return
         if self._change is None:
             raise SchemaDrift(
-                "expected a schema editor inside its `with` block, found one outside: there it would change the primary "
-                "alone. Write `with connection.schema_editor() as editor:` around what changes the schema."
+                "expected a schema editor inside its `with` block, found one outside: there it would change the "
+                "primary alone. Write `with connection.schema_editor() as editor:` around what changes the schema."
             )
         text = str(sql) if params is None else str(self.connection.ops.compose_sql(str(sql), params))
         for one in split(text):
