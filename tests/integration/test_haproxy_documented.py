@@ -131,6 +131,7 @@ def test_checks_a_planned_change(lab: tuple[Lab, Configuration], gate: EmbeddedH
     pair.await_settled()
 
 
+@pytest.mark.slow
 def test_checks_a_killed_primary(lab: tuple[Lab, Configuration], gate: EmbeddedHaproxy) -> None:
     pair, _ = lab
     lost, target = pair.state.primary, pair.state.other
