@@ -49,8 +49,10 @@ PATIENCE_S: Final = 5.0
 """Seconds that a session of ours may take to connect or to answer."""
 TIDY_S: Final = 60.0
 """Seconds between two attempts to drop our slot on nodes that are not primary."""
-LONGEST_PAUSE_S: Final = 60.0
-"""Between two starts of pg_receivewal, or two attempts to ship, at most."""
+SHIPPING_PAUSE_S: Final = 60.0
+"""Between two attempts to reach a destination, at most."""
+RECEIVING_PAUSE_S: Final = 5.0
+"""Between two starts of pg_receivewal, at most: commits may be waiting for it (`synchronous_standby_names`)."""
 HEALTHY_S: Final = 60.0
 """A receiver that ran so long is restarted at once, without the pauses of earlier failures."""
 FAREWELL_S: Final = 10.0
@@ -370,7 +372,10 @@ class Archiver:
         chain.stop = threading.Event()
         # A thread of its own that lives as long as the child: the child ends with the thread that started it.
         chain.thread = threading.Thread(
-            target=_persist, args=(lambda: self._receive(chain), chain.stop), name="wal-receiver", daemon=True
+            target=_persist,
+            args=(lambda: self._receive(chain), chain.stop, RECEIVING_PAUSE_S),
+            name="wal-receiver",
+            daemon=True,
         )
         chain.thread.start()
 
@@ -435,7 +440,7 @@ class Archiver:
                 raise _Ended from error
             stop.wait(LOOK_S)
 
-        _persist(once, stop)
+        _persist(once, stop, SHIPPING_PAUSE_S)
 
     def _ship(self, store: Store, stop: threading.Event) -> None:
         """Bring every finished file to one destination. Raises StoreError, WalError, SealError, OSError."""
@@ -512,11 +517,11 @@ class Archiver:
 # --- how ----------------------------------------------------------------------------------------------------
 
 
-def _persist(work: Callable[[], None], stop: threading.Event) -> None:
-    """Do something again and again until the event is set; after failures (`_Ended`) with growing pauses."""
+def _persist(work: Callable[[], None], stop: threading.Event, longest: float) -> None:
+    """Do something again and again until the event is set; after failures (`_Ended`) with growing pauses (s)."""
     retrying = Retrying(
         retry=retry_if_exception_type(_Ended),
-        wait=wait_random_exponential(multiplier=0.5, max=LONGEST_PAUSE_S),
+        wait=wait_random_exponential(multiplier=0.5, max=longest),
         stop=stop_when_event_set(stop),
         sleep=sleep_using_event(stop),
         reraise=True,
