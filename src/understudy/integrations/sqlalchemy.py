@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Mapping
+from operator import attrgetter
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -160,7 +161,7 @@ class Route:
 
     def stale(self, driver: Any) -> bool:
         """Whether another connection has to take the place of this one before a transaction begins."""
-        lease = self.host.lease()
+        lease = self.host.file.read() or self.host.lease()
         if lease is None:
             return False  # whoever waits for a lease says why
         if driver.epoch != lease.epoch or driver.closed:
@@ -228,6 +229,7 @@ class Dialect(PGDialect_psycopg):
     supports_statement_cache = True
     execution_ctx_cls = ExecutionContext
     route: Route
+    driver_of = staticmethod(attrgetter("dbapi_connection"))  # the client's connection in SQLAlchemy's proxy
     _hold = staticmethod(admission.hold)
     _to_primary = staticmethod(single.connect)
     _connector: Any = inner.Connector
@@ -292,17 +294,15 @@ class Dialect(PGDialect_psycopg):
         """Wait until the lease lets transactions begin. Raises `NoPrimaryAvailable`."""
         self.wait(self._hold(self.route.host, until))
 
-    def driver_of(self, proxy: Any) -> Any:
-        """The client's connection beneath SQLAlchemy's wrappers."""
-        return getattr(proxy, "dbapi_connection", proxy)
-
     def do_begin(self, dbapi_connection: Any) -> None:
         """Count the transaction that begins; wait where the lease says so; replace a connection of an older epoch.
 
         Raises `NoPrimaryAvailable` of the client, which SQLAlchemy wraps.
         """
-        route = self.route
-        if route.enter(self.driver_of(dbapi_connection)):
+        route, driver = self.route, self.driver_of(dbapi_connection)
+        if driver.in_flight is not None and not driver.gated:
+            return  # counted already, when its first cursor was made
+        if route.enter(driver):
             return
         until = route.until()
         while not route.enter(driver := self.driver_of(dbapi_connection)):
@@ -352,15 +352,13 @@ class AsyncDialect(Dialect, PGDialectAsync_psycopg):
     """The same for asyncio: SQLAlchemy runs all of this in a greenlet that may await."""
 
     supports_statement_cache = True
+    driver_of = staticmethod(attrgetter("driver_connection"))
     _hold: Any = staticmethod(admission_async.hold)
     _to_primary: Any = staticmethod(single_async.connect_async)
     _connector = inner_async.AsyncConnector
 
     def wait(self, result: Any) -> Any:
         return await_only(result)
-
-    def driver_of(self, proxy: Any) -> Any:
-        return proxy.driver_connection
 
     def adapted(self, driver: Any) -> Any:
         async def opened() -> Any:
@@ -382,7 +380,7 @@ def _checkout(dbapi_connection: Any, record: Any, proxy: Any) -> None:
         return  # new; should the primary change just now, `_begin` sees it
     dialect = proxy._pool._dialect
     driver = dialect.driver_of(proxy)
-    if dialect.route.stale(driver) or not driver.still_there():
+    if dialect.route.stale(driver) or (driver._poll.poll(0) and not driver.still_there()):
         raise exc.DisconnectionError("the connection leads to a former primary, or its server ended it")
 
 
