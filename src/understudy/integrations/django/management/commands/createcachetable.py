@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+
 from django.core.management.base import CommandError, OutputWrapper
 from django.core.management.commands import createcachetable
 from django.db import connections
