@@ -103,6 +103,7 @@ def show(context: typer.Context) -> None:
             table(
                 ("BACKUP", "SIZE", "VERIFIED", "IN"),
                 [(m.id, _sizes(m), _proof(m, lines), ", ".join(survey.places[m.id])) for m in survey.backups],
+                whole=1,
             )
         )
         for problem in survey.problems:
@@ -334,7 +335,7 @@ def prune(
     else:
         rows = [(c.id, "keep", "; ".join(c.reasons)) for c in plan.keep]
         rows += [(c.id, "delete", "; ".join(c.reasons)) for c in plan.delete]
-        out().print(table(("BACKUP", "", "WHY"), sorted(rows)))
+        out().print(table(("BACKUP", "", "WHY"), sorted(rows), whole=1))
         for what, lines in (
             ("log", done.wal),
             ("left behind", done.leftovers),

@@ -154,12 +154,16 @@ def print_json(value: object) -> None:
     print(text)
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str = "") -> Table:
-    """A table that fits 80 columns; the last column takes what is left."""
+def table(
+    columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str = "", whole: int = 0
+) -> Table:
+    """A table that fits 80 columns; the last column takes what is left. The first ``whole`` ones are never folded:
+    names that people copy.
+    """
     made = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for number, column in enumerate(columns):
         last = number == len(columns) - 1
-        made.add_column(column, overflow="fold", no_wrap=False, ratio=1 if last else None)
+        made.add_column(column, overflow="fold", no_wrap=number < whole, ratio=1 if last else None)
     for row in rows:
         made.add_row(*(cell if isinstance(cell, Text) else Text(mask(str(cell))) for cell in row))
     return made

@@ -1,4 +1,4 @@
-"""``manage.py understudy status|check|switchover|verify ...``: the command line, on the cluster of `default`."""
+"""``manage.py understudy COMMAND ...``: the command line, on the cluster of `default`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from understudy.integrations.django.places import cluster_connection
 
-_COMMANDS = ("status", "check", "switchover", "verify")
+_COMMANDS = ("status", "check", "switchover", "verify", "backup", "drill", "readiness")
 
 
 class Command(BaseCommand):
