@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, expect
-
 from tests.e2e.page_world import (
     CHROMIUM,
     DESKTOP,
@@ -22,6 +21,7 @@ from tests.e2e.page_world import (
     served,
     visit,
 )
+
 from understudy.demo.lab import CLUSTER, Lab
 from understudy.model import Role
 from understudy.witness.base import Entry

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import psycopg
 import pytest
 from playwright.sync_api import Browser, Page, expect
-
 from tests.e2e.page_world import (
     CHROMIUM,
     OPERATOR,
@@ -27,6 +26,7 @@ from tests.e2e.page_world import (
     sign_in,
     visit,
 )
+
 from understudy.demo.agent_process import run
 from understudy.demo.lab import CLUSTER, Lab
 from understudy.embedded.postgresql import EmbeddedPostgreSQL

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import psycopg
 import pytest
-
 from tests.equipment.certificates import certificate
+
 from understudy.demo import gates
 from understudy.demo.lab import MANUAL, Lab
 from understudy.embedded import EmbeddedError

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from tests.unit.web_world import cluster
+
 from understudy.config_gates import Haproxy
 from understudy.embedded import EmbeddedError
 from understudy.embedded.daemon import find

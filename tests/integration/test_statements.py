@@ -8,9 +8,9 @@ from pathlib import Path
 
 import psycopg
 import pytest
-
 from tests.integration.conftest import PASSWORD
 from tools.install_peers import CONTRIB
+
 from understudy.config_alerts import Monitor
 from understudy.embedded.postgresql import EmbeddedPostgreSQL
 from understudy.lease import boot_now

@@ -8,8 +8,8 @@ from xml.etree import ElementTree
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from tests.unit.test_journal import drill
+
 from understudy.drill import report, runbook
 from understudy.drill.catalogue import SCENARIOS
 from understudy.readiness.journal import Activity, Check, Outcome, Recovery

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from tests.unit.decide_cases import STATE
 from tests.unit.test_plans import finish, start
+
 from understudy.errors import EngineError
 from understudy.gates.base import NotRunning
 from understudy.gates.keeper import Aim, GateKeeper, aim

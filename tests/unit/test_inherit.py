@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tests.unit.web_world import World, probe, state, world
+
 from understudy.agent.agent import ClusterAgent
 from understudy.engines import engine_for
 from understudy.lease import boot_now

@@ -9,8 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-
 from tests.unit.web_world import GUARDED, OPERATOR, PASSWORD, READER, bearer, cluster, probe, state, world
+
 from understudy.lease import boot_now
 from understudy.model import NodeView, Plan, PlanKind, Policy, Role, Rpo
 from understudy.web.auth import Attempts

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
-
 from tests.unit.web_world import probe, state, world
+
 from understudy.model import Rpo
 from understudy.witness import Entry
 

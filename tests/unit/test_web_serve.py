@@ -13,9 +13,9 @@ from pathlib import Path
 import httpx
 import pytest
 from structlog.testing import capture_logs
-
 from tests.equipment.certificates import certificate
 from tests.unit.web_world import OPERATOR, World, bearer, world
+
 from understudy.config_api import Api
 from understudy.embedded.postgresql import free_port
 from understudy.web import connection
