@@ -31,7 +31,7 @@ farm: $(STAMP) ## start iFarm on two real servers of this machine, with a small 
 
 test: $(STAMP) ## run all tests but the slow ones
 	$(BIN)/pytest -m "not slow" -n 2 --dist loadfile $(PYTEST_ARGS)
-	$(BIN)/pytest -c ifarm/pyproject.toml -m "not slow" $(or $(FARM_ARGS),ifarm)
+	$(BIN)/pytest -c ifarm/pyproject.toml -m "not slow" -n 2 --dist worksteal $(or $(FARM_ARGS),ifarm)
 
 test-all: $(STAMP) ## run all tests
 	$(BIN)/pytest $(PYTEST_ARGS)

@@ -1,7 +1,8 @@
 """One embedded server for the session; the tests connect as the application's role, under row-level security.
 
 Fixtures: `db` (pytest-django) rolls everything back at the end of a test. `committed` is for tests with several
-connections: what they commit is removed afterwards. `owner` is a connection of the tables' owner, who sees all tenants.
+connections: what they commit is removed afterwards. `owner_connection` is that of the tables' owner, who sees all
+tenants.
 """
 
 from __future__ import annotations
@@ -61,21 +62,23 @@ def django_db_setup(
 
 
 @pytest.fixture
-def owner(django_db_setup: None, server: EmbeddedPostgreSQL) -> Iterator[psycopg.Connection[Any]]:
+def owner_connection(django_db_setup: None, server: EmbeddedPostgreSQL) -> Iterator[psycopg.Connection[Any]]:
     """The owner's own connection; it sees what is committed, of every tenant."""
     with psycopg.connect(server.dsn(OWNER, "test_ifarm", PASSWORD), autocommit=True) as connection:
         yield connection
 
 
 @pytest.fixture
-def committed(owner: psycopg.Connection[Any], django_db_blocker: Any) -> Iterator[psycopg.Connection[Any]]:
+def committed(
+    owner_connection: psycopg.Connection[Any], django_db_blocker: Any
+) -> Iterator[psycopg.Connection[Any]]:
     """Real commits, from any number of threads; all rows are removed at the end."""
     from django.db import connections
 
     with django_db_blocker.unblock():
-        yield owner
+        yield owner_connection
         connections.close_all()
-    empty(owner)
+    empty(owner_connection)
 
 
 def empty(owner: psycopg.Connection[Any]) -> None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import psycopg
 import pytest
-from django.db import OperationalError, connection
+from django.db import OperationalError
 from django.test import Client
 from openapi_spec_validator import validate
 
@@ -21,6 +20,7 @@ from ifarm.core.actors import Actor, Role
 from ifarm.core.context import unit_of_work
 from ifarm.core.models import IdempotencyRecord
 from ifarm.core.tests.factories import make_member, make_owner, make_token
+from ifarm.core.tests.threads import in_thread
 from ifarm.farms import selectors, services
 from ifarm.farms.models import Farm
 from ifarm.farms.services import create_farm, update_farm
@@ -136,27 +136,6 @@ def test_a_secret_is_told_once(api: Api) -> None:
     assert api("POST", "tokens/", body, Idempotency_Key="a").json() == told
     with unit_of_work(api.actor.tenant_id):
         assert "ifarm_" not in json.dumps(IdempotencyRecord.objects.get().body)
-
-
-def in_thread(work: Callable[[], Any]) -> Callable[[], Any]:
-    """Start the work in a thread of its own; the function returned waits for what it gave."""
-    found: list[Any] = []
-
-    def run() -> None:
-        try:
-            found.append(work())
-        finally:
-            connection.close()
-
-    thread = threading.Thread(target=run)
-    thread.start()
-
-    def wait() -> Any:
-        thread.join(30)
-        assert not thread.is_alive()
-        return found[0]
-
-    return wait
 
 
 def test_the_same_request_at_the_same_time_is_told_to_wait(
