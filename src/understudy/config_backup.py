@@ -75,7 +75,7 @@ class Destination:
     access_key: str = field(default="", repr=False)
     secret_key: str = field(default="", repr=False)
     session_token: str = field(default="", repr=False)
-    part_bytes: int = 16 * MIB
+    part_bytes: int = 8 * MIB
 
     @property
     def place(self) -> str:
@@ -290,7 +290,7 @@ def _destination(table: Mapping[str, Any], env: Mapping[str, str], where: str) -
         name=name, bucket=bucket, prefix=prefix, endpoint=_endpoint(table.get("endpoint", ""), f"{where}.endpoint"),
         region=_optional(table, "region", _REGION, where, 'a region such as "eu-central-1"'),
         access_key=access, secret_key=secret, session_token=token,
-        part_bytes=parse(_PARTS, table.get("part_size", 16 * MIB), f"{where}.part_size"),
+        part_bytes=parse(_PARTS, table.get("part_size", 8 * MIB), f"{where}.part_size"),
     )  # fmt: skip
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 import zstandard
-
 from tests.unit.backup_records import manifest
+
 from understudy.backup import stream
 from understudy.backup.catalog import Catalog
 from understudy.backup.keys import Key, Keys
@@ -204,6 +204,13 @@ def test_progress_names_the_backup_and_knows_rate_and_rest() -> None:
     line.add(1_000_000)
     assert told == [f"{ID} archive: 2.0 MB of 10.0 MB (20 %), 0.4 MB/s, 20 s left"]
     assert line.rate == pytest.approx(400_000)
+
+
+def test_what_may_not_fit_is_told_when_it_begins(stores: list[FolderStore]) -> None:
+    stores[0].limit = 10**9
+    line = Progress(f"{ID} archive", 2 * 10**9)
+    write_part([b"x"], stores, KEY, "archive", KEYS, line)
+    assert line.problems == ["it may not fit into nas, where an object has at most 1 GB: raise part_size"]
 
 
 # --- folders ------------------------------------------------------------------------------------------------

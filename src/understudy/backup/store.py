@@ -80,10 +80,11 @@ class Store(ABC):
 
     Args:
         name: as configured. place: where it is, for people.
+        limit: bytes that an object can have; None: as many as there is room for.
     """
 
-    def __init__(self, name: str, place: str) -> None:
-        self.name, self.place = name, place
+    def __init__(self, name: str, place: str, limit: int | None = None) -> None:
+        self.name, self.place, self.limit = name, place, limit
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, {self.place!r})"

@@ -9,6 +9,7 @@ of it is invisible, costs storage, and goes with `sweep`.
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import itertools
 import threading
@@ -43,8 +44,8 @@ from understudy.backup.store import (
 from understudy.config_backup import Destination
 
 CHUNK: Final = 2**20
-CONCURRENT_PARTS: Final = 2
-"""Parts on their way at the same time; with the one being filled, three are in memory."""
+CONCURRENT_PARTS: Final = 3
+"""Parts in memory: being filled, or on their way."""
 MAX_PARTS: Final = 10_000
 MAX_BATCH: Final = 1000
 """Keys of one request to delete, and of one page of a listing."""
@@ -96,7 +97,7 @@ class BucketStore(Store):
     """
 
     def __init__(self, destination: Destination, *, retry_seconds: float = RETRY_SECONDS) -> None:
-        super().__init__(destination.name, destination.place)
+        super().__init__(destination.name, destination.place, MAX_PARTS * destination.part_bytes)
         self.bucket = destination.bucket
         self._prefix = f"{destination.prefix}/" if destination.prefix else ""
         self._part_bytes = destination.part_bytes
@@ -109,14 +110,13 @@ class BucketStore(Store):
         self.checked(key)
         digest = hashlib.sha256()
         parts = _parts(chunks, self._part_bytes, digest)
-        first = next(parts)
-        second = next(parts, None)
-        if second is None:
-            self._put_small(key, first, replace=replace)
-            return Stored(len(first), digest.hexdigest())
+        begun = list(itertools.islice(parts, 2))
+        if len(begun) == 1:
+            self._put_small(key, begun[0], replace=replace)
+            return Stored(len(begun[0]), digest.hexdigest())
         if not replace and self.exists(key):
             raise self._already(key)
-        count = _Upload(self, key, replace=replace).run(itertools.chain([first, second], parts))
+        count = _Upload(self, key, replace=replace).run(itertools.chain(_emptied(begun), parts))
         return Stored(count, digest.hexdigest())
 
     def _put_small(self, key: str, body: bytes, *, replace: bool) -> None:
@@ -286,14 +286,14 @@ class BucketStore(Store):
 
 
 class _Upload:
-    """One object in parts, two of them on their way at the same time."""
+    """One object in parts, a few of them on their way at the same time."""
 
     def __init__(self, store: BucketStore, key: str, *, replace: bool) -> None:
         self._store, self._key, self._replace = store, key, replace
         self._room = threading.Semaphore(CONCURRENT_PARTS)
         self._sent: list[Future[Mapping[str, Any]]] = []
 
-    def run(self, parts: Iterable[bytes]) -> int:
+    def run(self, parts: Iterator[bytes]) -> int:
         """Send all parts and make the object appear; its length. On any error nothing is left."""
         client = self._store.client
         upload = self._store.ask(self._key, client.create_multipart_upload)["UploadId"]
@@ -302,16 +302,21 @@ class _Upload:
             with ThreadPoolExecutor(
                 CONCURRENT_PARTS, thread_name_prefix=f"backup to {self._store.name}"
             ) as pool:
-                for number, part in enumerate(parts, 1):
+                for number in itertools.count(1):
+                    self._room.acquire()  # before the next part is made: parts are what takes memory
+                    self._check()
+                    part = next(parts, None)
+                    if part is None:
+                        break
                     if number > MAX_PARTS:
                         raise self._store.wrong(self._key, f"more than {MAX_PARTS} parts", "raise part_size")
                     count += len(part)
-                    self._room.acquire()
                     self._sent.append(pool.submit(self._send, upload, number, part))
-                    self._check()
+                    del part
             self._complete(upload, [future.result() for future in self._sent], count)
         except BaseException:
-            self._store.abort(self._key, upload)
+            with contextlib.suppress(StoreError):  # `sweep` finds what is left
+                self._store.abort(self._key, upload)
             raise
         return count
 
@@ -379,14 +384,32 @@ def _from(at: int, etag: str) -> dict[str, str]:
 
 def _parts(chunks: Iterable[bytes], size: int, digest: Any) -> Iterator[bytes]:
     """Pieces of ``size`` bytes, at least one; the last one is shorter, and empty only where all is."""
-    held = bytearray()
+    held: list[memoryview] = []
+    count = 0
     for chunk in chunks:
         digest.update(chunk)
-        held += chunk
-        while len(held) > size:
-            yield bytes(held[:size])
-            del held[:size]
-    yield bytes(held)
+        rest = memoryview(chunk)
+        while count + len(rest) > size:
+            held.append(rest[: size - count])
+            rest = rest[size - count :]
+            yield _joined(held)
+            count = 0
+        held.append(rest)
+        count += len(rest)
+    yield _joined(held)
+
+
+def _joined(pieces: list[memoryview]) -> bytes:
+    """Them as one; the list is emptied, for nobody else needs their memory."""
+    whole = b"".join(pieces)
+    pieces.clear()
+    return whole
+
+
+def _emptied(begun: list[bytes]) -> Iterator[bytes]:
+    """The parts of a list, which keeps none of them."""
+    while begun:
+        yield begun.pop(0)
 
 
 def _code(error: Exception) -> str:

@@ -101,6 +101,12 @@ def write_part(  # noqa: PLR0917 - the order is that of the stream
 
     Raises what ``source`` raises (nothing is stored then), and `StoreError` where every destination failed.
     """
+    for store in stores:
+        if store.limit is not None and (progress.total or 0) > store.limit:
+            size = f"{store.limit / 1e9:.0f} GB"
+            progress.report(
+                f"it may not fit into {store.name}, where an object has at most {size}: raise part_size"
+            )
     counted = _Counted(source, progress)
     pieces = packed(counted, keys, key)
     senders = [_Sender(store, key) for store in stores]
