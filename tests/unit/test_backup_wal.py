@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-
 from tests.unit.backup_records import manifest
+
 from understudy.backup import wal
 from understudy.backup.keys import Key, Keys
 from understudy.backup.manifest import Kind, Manifest

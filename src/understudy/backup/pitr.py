@@ -36,12 +36,12 @@ import psycopg
 from psycopg import sql
 
 from understudy.backup import staging, wal
-from understudy.backup.keys import Keys
+from understudy.backup.keys import Keys, KeysError
 from understudy.backup.manifest import Finding, Kind, Manifest, Verdict
 from understudy.backup.physical import PART
 from understudy.backup.seal import SealError, WrongKey
 from understudy.backup.source import BackupError, BackupRefused
-from understudy.backup.store import Missing, Refused, Store, Unreachable
+from understudy.backup.store import Missing, Refused, Store, StoreError, Unreachable
 from understudy.backup.stream import PartError, Progress, read_part
 from understudy.backup.wal import Archived, Reach, lsn_text, segment_name
 from understudy.embedded import EmbeddedError, EmbeddedPostgreSQL
@@ -258,7 +258,7 @@ def _restore(job: _Job, target: Target) -> Restored:
         return _roll_forward(job, target, broken)
     except EmbeddedError as error:
         _empty(job.folder, existed=existed)
-        raise BackupError(f"{job.manifest.id}: {error}") from None
+        raise BackupError(f"{job.manifest.id}: {error}") from error
     except BaseException:
         _empty(job.folder, existed=existed)
         raise
@@ -382,7 +382,10 @@ class _Stream(io.RawIOBase):
 def _verify_files(job: _Job) -> None:
     """Compare every file with the CRC-32C that the server gave for it, and read the log that the backup holds."""
     job.say(f"{job.manifest.id}: compares every file with PostgreSQL's manifest")
-    _run(job, "pg_verifybackup", "--quiet", "--exit-on-error", str(job.data))
+    try:
+        _run(job, "pg_verifybackup", "--quiet", "--exit-on-error", str(job.data))
+    except EmbeddedError as error:
+        raise BackupError(f"{job.manifest.id}: is not what PostgreSQL copied: {error}") from None
 
 
 def _run(job: _Job, name: str, *arguments: str) -> str:
@@ -612,7 +615,9 @@ def _connect(server: EmbeddedPostgreSQL, database: str) -> psycopg.Connection:
 # --- proving one --------------------------------------------------------------------------------------------
 
 
-def verify_physical(manifest: Manifest, store: Store, keys: Keys | None) -> list[Finding]:
+def verify_physical(
+    manifest: Manifest, store: Store, keys: Keys | None, say: Callable[[str], None] = lambda _: None
+) -> list[Finding]:
     """Restore a base backup, with all the log after it, into a scratch folder and look at the result.
 
     Every file is compared with the CRC-32C that PostgreSQL gave for it; the log must reach its end without a gap; the
@@ -621,16 +626,24 @@ def verify_physical(manifest: Manifest, store: Store, keys: Keys | None) -> list
     """
     try:
         with staging.folder() as place:
-            return list(_tried(manifest, store, keys, place / "server"))
-    except (WrongKey, Unreachable, Refused, BackupRefused) as error:
-        return [Finding(what="restore", verdict=Verdict.INCONCLUSIVE, detail=str(error))]
-    except UnderstudyError as error:
-        return [Finding(what="restore", verdict=Verdict.FAIL, detail=str(error))]
+            return list(_tried(manifest, store, keys, place / "server", say))
+    except (UnderstudyError, OSError) as error:
+        return [Finding(what="restore", verdict=_whose(error, manifest, keys), detail=str(error))]
 
 
-def _tried(manifest: Manifest, store: Store, keys: Keys | None, folder: Path) -> Iterator[Finding]:
+def _whose(error: Exception, manifest: Manifest, keys: Keys | None) -> Verdict:
+    """A failure of the backup, or of what it was tried with."""
+    no_key = isinstance(error, WrongKey | KeysError) or (keys is None and bool(manifest.recipients))
+    elsewhere = isinstance(error, StoreError) and not isinstance(error, Missing)
+    here = isinstance(error, BackupRefused | OSError) or isinstance(error.__cause__, EmbeddedError)
+    return Verdict.INCONCLUSIVE if no_key or elsewhere or here else Verdict.FAIL
+
+
+def _tried(
+    manifest: Manifest, store: Store, keys: Keys | None, folder: Path, say: Callable[[str], None]
+) -> Iterator[Finding]:
     path = _path(manifest, store, keys)
-    job = _Job(manifest=manifest, store=store, keys=keys, folder=folder, path=path, say=lambda _: None)
+    job = _Job(manifest=manifest, store=store, keys=keys, folder=folder, path=path, say=say)
     _require_room(job)
     restored = _restore(job, Latest())
     with restored.server:

@@ -20,7 +20,7 @@ from typing import Final
 import psycopg
 
 import understudy
-from understudy.backup import contents, restore, roles, staging
+from understudy.backup import contents, pitr, restore, roles, staging
 from understudy.backup.catalog import Catalog
 from understudy.backup.keys import Keys, KeysError
 from understudy.backup.logical import ARCHIVE, RANGES, ROLES, Tell
@@ -78,16 +78,12 @@ def verify(
 ) -> Verification:
     """Prove a dump from one destination (the first that has it), and record what came of it.
 
-    A physical backup is proven by `physical`; here only its bytes are. Raises `BackupRefused` where this host verifies
-    one already, and StoreError where nothing can be recorded.
+    A physical backup is restored and read from level ``archive`` on (`pitr.verify_physical`). Raises `BackupRefused`
+    where this host verifies one already, and StoreError where nothing can be recorded.
     """
     began = time.monotonic()
     source = store or next(iter(catalog.places(manifest.cluster, manifest.id)), catalog.stores[0])
     run = _Run(manifest=manifest, store=source, keys=keys, tell=tell)
-    if manifest.kind is Kind.PHYSICAL and level is not Level.BYTES:
-        raise BackupRefused(
-            f"{manifest.id}: is a physical backup: verify it with level bytes, or by a restore of it"
-        )
     with alone(config.directory, f"verify-{manifest.cluster}"):
         _look(run, level)
     verification = Verification(
@@ -114,6 +110,9 @@ def _look(run: _Run, level: Level) -> None:
         for part in run.manifest.parts:
             _part(run, part.name, _discard)
         return
+    if run.manifest.kind is Kind.PHYSICAL:
+        _physical(run)
+        return
     try:
         with staging.folder() as place:
             _deeper(run, level, place)
@@ -121,6 +120,14 @@ def _look(run: _Run, level: Level) -> None:
         run.add("machine", Verdict.INCONCLUSIVE, str(refusal))
     except OSError as error:
         run.add("machine", Verdict.INCONCLUSIVE, f"{error.filename or 'disk'}: {error.strerror or error}")
+
+
+def _physical(run: _Run) -> None:
+    began = time.monotonic()
+    run.checks += pitr.verify_physical(run.manifest, run.store, run.keys, run.tell)
+    run.restore_seconds = time.monotonic() - began
+    if run.clear:
+        run.sha256 = {part.name: part.sha256 for part in run.manifest.parts}
 
 
 def _deeper(run: _Run, level: Level, place: Path) -> None:

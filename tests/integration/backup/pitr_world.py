@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psycopg
-
 from tests.integration.backup.world import Backed, backed_pair
 from tests.integration.conftest import FAST
+
 from understudy.backup import physical, pitr
 from understudy.backup.archiver import Archiver, Status
 from understudy.backup.manifest import Manifest

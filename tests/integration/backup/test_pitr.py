@@ -11,11 +11,11 @@ from pathlib import Path
 
 import psycopg
 import pytest
-
 from tests.integration.backup.pitr_world import Archive, archive_of_a_pair, until
+
 from understudy.backup import physical, pitr, wal
 from understudy.backup.keys import Key, Keys
-from understudy.backup.manifest import Kind, Manifest, Verdict
+from understudy.backup.manifest import Kind, Level, Manifest, Verdict
 from understudy.backup.pitr import Latest, Lsn, Name, OutOfReach, Time
 from understudy.backup.source import BackupError, BackupRefused
 
@@ -172,9 +172,11 @@ def test_a_server_of_another_version_is_not_to_be_had(story: Story) -> None:
 @pytest.mark.slow
 def test_a_base_backup_is_proven_by_a_restore(story: Story) -> None:
     backed = story.archive.backed
-    found = pitr.verify_physical(story.base, backed.store, backed.keys)
-    assert {f.verdict for f in found} == {Verdict.PASS}, found
-    assert {"files", "log", f"database {backed.world.pair.database}"} <= {f.what for f in found}
+    found = backed.verify(story.base, Level.RESTORE)
+    assert found.verdict is Verdict.PASS, found.checks
+    assert found.sha256 == {"base": story.base.part("base").sha256}
+    assert {"files", "log", f"database {backed.world.pair.database}"} <= {f.what for f in found.checks}
+    assert found in backed.catalog.verifications(story.base.cluster, story.base.id)
 
 
 def test_proving_without_the_key_is_inconclusive(story: Story) -> None:
@@ -198,7 +200,7 @@ def test_a_changed_file_fails_the_proof(story: Story) -> None:
         table = max((job.data / "base").glob("*/*"), key=lambda p: p.stat().st_size)
         with table.open("r+b") as file:
             file.write(b"\xff")
-        with pytest.raises(Exception, match=f"checksum mismatch for file.*{table.name}"):
+        with pytest.raises(BackupError, match=f"checksum mismatch for file.*{table.name}"):
             pitr._verify_files(job)
     finally:
         shutil.rmtree(job.data)
