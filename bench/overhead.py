@@ -1,7 +1,7 @@
 """What checkout, SELECT 1 and return cost, against psycopg_pool in the same process. Microseconds per call.
 
-Rounds of both alternate. Of each repeat's rounds the fastest counts (what else runs on the machine only ever adds),
-and of the repeats the median.
+Short rounds of all alternate, and each is compared with its neighbour: whatever else runs on the machine slows both.
+Of each repeat the median of the pairs counts, and of the repeats the median; ``by_repeat`` has their extremes.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from understudy import Pool, config
 from understudy.demo.lab import Lab
 from understudy.model import Rpo
 
-CALLS = 250  # per round: some 15 ms, so that rounds of all kinds meet the same machine
-ROUNDS = 40  # per repeat
+CALLS = 20  # per round: a millisecond or two, so that rounds of all kinds meet the same machine
+ROUNDS = 500  # per repeat
 
 
 def timed(call: Callable[[], object], times: int = CALLS) -> float:
@@ -64,24 +64,31 @@ def measure(arguments: argparse.Namespace) -> common.Result:
             }
             rounds = interleaved(calls, arguments.repeat * ROUNDS)
         server = common.postgresql_version(lab)
-    best = {name: minima(values) for name, values in rounds.items()}
-    pairs = list(zip(best["understudy"], best["pool"], strict=True))
+    over, ratio = paired(rounds["understudy"], rounds["pool"], ROUNDS)
+    middle = {name: round(statistics.median(values), 2) for name, values in rounds.items()}
     return {
-        "understudy_over_pool_us": round(statistics.median(a - b for a, b in pairs), 2),
-        "understudy_over_pool_ratio": round(statistics.median(a / b for a, b in pairs), 4),
-        "raw_us": round(statistics.median(best["raw"]), 2),
-        "pool_us": round(statistics.median(best["pool"]), 2),
-        "understudy_us": round(statistics.median(best["understudy"]), 2),
+        "understudy_over_pool_us": over["p50"],
+        "understudy_over_pool_ratio": ratio["p50"],
+        "by_repeat": {"over_us": over, "ratio": ratio},
+        "raw_us": middle["raw"],
+        "pool_us": middle["pool"],
+        "understudy_us": middle["understudy"],
         "all_rounds_us": {name: common.summary(values, 2) for name, values in rounds.items()},
         "calls_per_round": CALLS,
         "versions": {"postgresql": server},
-        "peers": {"psycopg_pool": {"understudy_us": round(statistics.median(best["pool"]), 2)}},
+        "peers": {"psycopg_pool": {"understudy_us": middle["pool"]}},
     }
 
 
-def minima(values: list[float], size: int = ROUNDS) -> list[float]:
-    """The fastest round of each repeat of ``size`` rounds."""
-    return [min(values[at : at + size]) for at in range(0, len(values), size)]
+def paired(ours: list[float], stock: list[float], size: int) -> tuple[common.Result, common.Result]:
+    """Difference (µs) and ratio of neighbouring rounds: the median of each repeat of ``size`` rounds, summed up."""
+    repeats = [
+        list(zip(ours[at : at + size], stock[at : at + size], strict=True))
+        for at in range(0, len(ours), size)
+    ]
+    over = [statistics.median(a - b for a, b in pairs) for pairs in repeats]
+    ratio = [statistics.median(a / b for a, b in pairs) for pairs in repeats]
+    return common.summary(over, 2), common.summary(ratio, 4)
 
 
 def interleaved(

@@ -1,7 +1,6 @@
 """What connect, SELECT 1 and close cost with SQLAlchemy, against a stock engine on psycopg. Microseconds per call.
 
-Measured as in `bench.overhead`: rounds of both alternate in one process; of each repeat's rounds the fastest counts,
-and of the repeats the median.
+Measured as in `bench.overhead`: short rounds of both alternate in one process, and neighbours are compared.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ import sqlalchemy
 from sqlalchemy import text
 
 from bench import _common as common
-from bench.overhead import ROUNDS, interleaved, minima
+from bench.overhead import ROUNDS, interleaved, paired
 from understudy.demo.lab import CLUSTER, Lab
 from understudy.integrations.sqlalchemy import create_engine
 from understudy.model import Rpo
@@ -50,16 +49,17 @@ def measure(arguments: argparse.Namespace) -> common.Result:
         stock.dispose()
         ours.dispose()
         server = common.postgresql_version(lab)
-    best = {name: minima(values) for name, values in rounds.items()}
-    pairs = list(zip(best["understudy"], best["stock"], strict=True))
+    over, ratio = paired(rounds["understudy"], rounds["stock"], ROUNDS)
+    middle = {name: round(statistics.median(values), 2) for name, values in rounds.items()}
     return {
-        "understudy_over_stock_us": round(statistics.median(a - b for a, b in pairs), 2),
-        "understudy_over_stock_ratio": round(statistics.median(a / b for a, b in pairs), 4),
-        "stock_us": round(statistics.median(best["stock"]), 2),
-        "understudy_us": round(statistics.median(best["understudy"]), 2),
+        "understudy_over_stock_us": over["p50"],
+        "understudy_over_stock_ratio": ratio["p50"],
+        "by_repeat": {"over_us": over, "ratio": ratio},
+        "stock_us": middle["stock"],
+        "understudy_us": middle["understudy"],
         "all_rounds_us": {name: common.summary(values, 2) for name, values in rounds.items()},
         "versions": {"postgresql": server, "sqlalchemy": sqlalchemy.__version__},
-        "peers": {"sqlalchemy": {"understudy_us": round(statistics.median(best["stock"]), 2)}},
+        "peers": {"sqlalchemy": {"understudy_us": middle["stock"]}},
     }
 
 
