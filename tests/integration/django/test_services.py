@@ -105,6 +105,20 @@ def test_requests_are_repeated_only_where_that_is_safe(
         assert ("unknown" in response.content.decode()) is (error is in_doubt)
 
 
+@pytest.mark.parametrize(("method", "status", "times"), [("GET", 200, 2), ("POST", 503, 1)])
+def test_what_is_lost_while_the_session_is_saved(
+    farm: Lab, logs_off: None, monkeypatch: pytest.MonkeyPatch, method: str, status: int, times: int
+) -> None:
+    """In a middleware further in, where Django makes a 500 of it without asking anybody."""
+    from django.contrib.sessions.middleware import SessionMiddleware
+
+    saving = Failing(connection_lost, 1)
+    monkeypatch.setattr(SessionMiddleware, "process_response", lambda _, request, response: saving(request))
+    response = handled(Failing(connection_lost, 0), method)
+    assert (response.status_code, saving.calls) == (status, times)
+    assert ("Retry-After" in response) is (status == 503)
+
+
 async def test_middleware_of_asynchronous_requests(farm: Lab) -> None:
     from django.db import OperationalError
     from django.http import HttpRequest, HttpResponse

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
+from django.core.signals import got_request_exception
 from django.db import OperationalError, connections
 from django.http import HttpRequest, HttpResponse
 
@@ -24,6 +26,17 @@ _UNKNOWN = (
 _NONE = "The database changes its primary. Nothing of the interrupted transaction remains."
 
 
+_NOTED = "_understudy_error"
+
+
+def _note(sender: object, request: HttpRequest | None = None, **ignored: object) -> None:
+    if request is not None:
+        setattr(request, _NOTED, sys.exc_info()[1])
+
+
+got_request_exception.connect(_note)
+
+
 class _Repeat(HttpResponse):
     """Asks for the request to be run again; never leaves this module."""
 
@@ -32,7 +45,8 @@ class DatabaseFailoverMiddleware:
     """As early in ``MIDDLEWARE`` as possible: what is repeated is everything further in.
 
     A view's errors become responses before a ``try`` in a middleware could see them, so the work is done in
-    `process_exception`. Only lost connections count: an IntegrityError says nothing about a server.
+    `process_exception`; those of a middleware are known by Django's signal `got_request_exception`. Only lost
+    connections count: an IntegrityError says nothing about a server.
     """
 
     sync_capable = True
@@ -48,19 +62,26 @@ class DatabaseFailoverMiddleware:
         if self._async:
             return self._call_async(request)
         request._understudy_repeats = _REPEATS if request.method in SAFE else 0
-        response = self.get_response(request)
+        response = self._judged(request, self.get_response(request))
         while isinstance(response, _Repeat):
             _drop_broken()
-            response = self.get_response(request)
+            response = self._judged(request, self.get_response(request))
         return response
 
     async def _call_async(self, request: HttpRequest) -> HttpResponse:
         request._understudy_repeats = _REPEATS if request.method in SAFE else 0
-        response = await self.get_response(request)
+        response = self._judged(request, await self.get_response(request))
         while isinstance(response, _Repeat):
             await sync_to_async(_drop_broken, thread_sensitive=True)()
-            response = await self.get_response(request)
+            response = self._judged(request, await self.get_response(request))
         return response
+
+    def _judged(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
+        """The response; another one where it is the 500 of what a middleware further in has lost (saving a session)."""
+        error = request.__dict__.pop(_NOTED, None)
+        if error is None or response.status_code < 500:
+            return response
+        return self.process_exception(request, error) or response
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         """What to answer in place of a 500; None for errors that are not ours."""
