@@ -11,11 +11,13 @@ Scope ``all`` is everything; ``schema-only`` no rows; names of tables: the schem
 
 from __future__ import annotations
 
+import contextlib
 import tarfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -27,8 +29,9 @@ from understudy.backup.catalog import MANIFEST, Catalog
 from understudy.backup.contents import Divided, Ranges, Relation
 from understudy.backup.keys import Keys
 from understudy.backup.manifest import Kind, Manifest, Part, Table
+from understudy.backup.manifest import Sequence as SequenceValue
 from understudy.backup.programs import READ, Child, command_line, program, version_of
-from understudy.backup.snapshot import LOCK_WAIT_S, Snapshot
+from understudy.backup.snapshot import Facts, Snapshot
 from understudy.backup.source import (
     BackupError,
     BackupRefused,
@@ -44,7 +47,6 @@ from understudy.backup.source import (
 from understudy.backup.store import Store, StoreError
 from understudy.backup.stream import Progress, write_part
 from understudy.config import Config
-from understudy.errors import UnderstudyError
 from understudy.model import Cluster
 
 ARCHIVE: Final = "archive"
@@ -53,6 +55,10 @@ RANGES: Final = "ranges"
 FORMS: Final = ("custom", "directory")
 TIMEOUT_S: Final = 12 * 3600.0
 JOBS: Final = 2
+ATTEMPTS: Final = 5
+QUEUE_MS: Final = 2000
+"""How long pg_dump waits for a lock. We have them all already, so whoever keeps one from it waits for us: where a
+migration came between, pg_dump gives up, we let go of everything, the migration goes on, and we begin again."""
 _PROVIDER_SCHEMAS: Final = frozenset(
     {"vault", "pgsodium", "pgsodium_masks", "realtime", "_realtime", "supabase_functions", "supabase_migrations",
      "graphql", "graphql_public", "net", "cron", "pgbouncer", "extensions", "_analytics", "_supavisor", "pgtle"}
@@ -119,59 +125,97 @@ def create(
     ):
         try:
             return _create(job, guard)
-        except Exception:
+        except Exception as error:
             _remove(job)
-            guard.check()  # the reason why everything else failed
-            raise
+            raise guard.reason(error) from error
         except BaseException:  # Ctrl-C, the end of the process
             _remove(job)
             raise
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Taken:
+    """What one snapshot gave."""
+
+    facts: Facts
+    left_out: frozenset[str]
+    client_version: str
+    archive: Part
+    tables: tuple[Table, ...]
+    ranges: tuple[Ranges, ...]
+    sequences: tuple[SequenceValue, ...]
+    roles: roles.Roles
+
+
+class _LockedOut(BackupError):
+    """Somebody queued up for a lock between ours and pg_dump's: pg_dump would wait for him, and he for us."""
+
+
 def _create(job: _Job, guard: Guard) -> Manifest:
     started, source = now_text(), job.source
-    with snapshot.session(source) as connection:
-        facts = snapshot.facts(connection)
-        dump = program("pg_dump", facts.major)
-        tables = contents.relations(connection)
-        left_out = _left_out(source, facts.role, tables)
-        with snapshot.opened(connection, source, left_out) as moment:
-            guard.on_abort(lambda: snapshot.sever(connection))
-            chosen = _chosen(job.scope, moment.tables)
-            standing = contents.sequences(connection) if job.scope == ("all",) else ()
-            found_roles = roles.read(connection)
-            with ThreadPoolExecutor(1, thread_name_prefix="fingerprints") as pool:
-                counted = pool.submit(_count, job, moment, chosen, guard)
-                try:
-                    wanted = [*_except(left_out), *_without_rows(job.scope, moment.tables, chosen)]
-                    total = sum(t.all_bytes for t in chosen)
-                    parts = [_archive(job, [str(dump), f"--snapshot={moment.id}", *wanted], total, guard)]
-                except BaseException as error:
-                    if isinstance(error, UnderstudyError):
-                        guard.give_up(error)  # before the counting fails because of it
-                    snapshot.sever(connection)  # or the pool waits for the last table
-                    raise
-                counts, ranges = counted.result()
-    parts += [
-        job.write(ROLES, roles.encode(found_roles)),
-        job.write(RANGES, contents.encode(Divided(tables=ranges))),
-    ]
+    taken = _taken(job, guard)
+    parts = (
+        taken.archive,
+        job.write(ROLES, roles.encode(taken.roles)),
+        job.write(RANGES, contents.encode(Divided(tables=taken.ranges))),
+    )
     guard.check()
     still(source)
-    scope = (*job.scope, *(f"-{name}" for name in sorted(left_out)))
-    facts = moment.facts
+    scope = (*job.scope, *(f"-{name}" for name in sorted(taken.left_out)))
+    facts = taken.facts
     manifest = Manifest(
         id=job.id, cluster=source.cluster, engine="postgresql", kind=Kind.LOGICAL, form=job.form, scope=scope,
         node=source.node, epoch=source.epoch, started=started, finished=now_text(), database=facts.database,
-        encoding=facts.encoding, locale=facts.locale, server_version=facts.version, client_version=version_of(dump),
+        encoding=facts.encoding, locale=facts.locale, server_version=facts.version, client_version=taken.client_version,
         system_identifier=facts.system, timeline=facts.timeline, start_lsn=facts.lsn, end_lsn=facts.lsn,
-        extensions=facts.extensions, tables=counts, sequences=standing, parts=tuple(parts),
+        extensions=facts.extensions, tables=taken.tables, sequences=taken.sequences, parts=parts,
         recipients=job.keys.recipients if job.keys is not None else (), tool=f"understudy {understudy.__version__}",
     )  # fmt: skip
     places = Catalog(job.stores).commit(manifest)
     if absent := [store.name for store in job.stores if store.name not in places]:
         job.tell(f"{job.id}: NOT in {', '.join(absent)}; it is in {', '.join(places)}")
     return manifest
+
+
+def _taken(job: _Job, guard: Guard) -> _Taken:
+    """Everything from one snapshot; from another one where a schema change came in between."""
+    for _ in range(ATTEMPTS):
+        try:
+            with snapshot.session(job.source) as connection:
+                guard.on_abort(partial(snapshot.sever, connection))
+                return _from_snapshot(job, guard, connection)
+        except _LockedOut:
+            job.tell(f"{job.id}: a schema change came in between; beginning again")
+    raise BackupRefused(
+        f"{job.source.node}: schema changes came in between in each of {ATTEMPTS} attempts; try again when no"
+        " migration runs"
+    )
+
+
+def _from_snapshot(job: _Job, guard: Guard, connection: psycopg.Connection) -> _Taken:
+    facts = snapshot.facts(connection)
+    dump = program("pg_dump", facts.major)
+    left_out = _left_out(job.source, facts.role, contents.relations(connection))
+    # Before the snapshot, and no lock on them is kept: pg_dump reads them again, and they only go further.
+    standing = contents.sequences(connection) if job.scope == ("all",) else ()
+    with snapshot.opened(connection, job.source, left_out) as moment:
+        chosen = _chosen(job.scope, moment.tables)
+        found_roles = roles.read(connection)
+        wanted = [*_except(left_out), *_without_rows(job.scope, moment.tables, chosen)]
+        total = sum(t.all_bytes for t in chosen)
+        counting = _Counting(job, guard, moment, chosen)
+        with ThreadPoolExecutor(1, thread_name_prefix="fingerprints") as pool:
+            counted = pool.submit(counting.run)
+            try:
+                archive = _archive(job, [str(dump), f"--snapshot={moment.id}", *wanted], total, guard)
+            except BaseException:
+                counting.stop()  # or the pool waits for the last table
+                raise
+            tables, ranges = counted.result()
+        return _Taken(
+            facts=moment.facts, left_out=left_out, client_version=version_of(dump), archive=archive, tables=tables,
+            ranges=ranges, sequences=standing, roles=found_roles,
+        )  # fmt: skip
 
 
 def _remove(job: _Job) -> None:
@@ -224,24 +268,36 @@ def named(names: Sequence[str], known: Sequence[tuple[str, str]]) -> set[str]:
     return found
 
 
-def _count(
-    job: _Job, moment: Snapshot, tables: Sequence[Relation], guard: Guard
-) -> tuple[tuple[Table, ...], tuple[Ranges, ...]]:
-    """Rows and fingerprint of every table, in the snapshot. A failure ends pg_dump too, and is told instead of its."""
-    counts, ranges = [], []
-    try:
-        for relation in tables:
-            guard.check()
-            table, divided = contents.fingerprint(moment.connection, relation)
-            counts.append(table)
-            if divided is not None:
-                ranges.append(divided)
-        objects = contents.large_objects(moment.connection) if job.scope == ("all",) else None
-    except psycopg.Error as error:
-        failure = BackupError(f"{job.source.node}: counting rows: {clean(error, job.source.dsn)}")
-        guard.give_up(failure)
-        raise failure from None
-    return tuple(counts + ([objects] if objects is not None else [])), tuple(ranges)
+class _Counting:
+    """Rows and fingerprint of every table, in the snapshot, while pg_dump reads them."""
+
+    def __init__(self, job: _Job, guard: Guard, moment: Snapshot, tables: Sequence[Relation]) -> None:
+        self._job, self._guard, self._moment, self._wanted = job, guard, moment, tables
+        self._stopped = False
+
+    def stop(self) -> None:
+        """End it, at whichever table it is."""
+        self._stopped = True
+        snapshot.sever(self._moment.connection)
+
+    def run(self) -> tuple[tuple[Table, ...], tuple[Ranges, ...]]:
+        """Count. A failure of its own ends pg_dump too, and is told instead of pg_dump's."""
+        tables, ranges = [], []
+        try:
+            for relation in self._wanted:
+                table, divided = contents.fingerprint(self._moment.connection, relation)
+                tables.append(table)
+                if divided is not None:
+                    ranges.append(divided)
+            if self._job.scope == ("all",) and (objects := contents.large_objects(self._moment.connection)):
+                tables.append(objects)
+        except psycopg.Error as error:
+            source = self._job.source
+            failure = BackupError(f"{source.node}: counting rows: {clean(error, source.dsn)}")
+            if not self._stopped:
+                self._guard.give_up(failure)
+            raise failure from None
+        return tuple(tables), tuple(ranges)
 
 
 # --- how ----------------------------------------------------------------------------------------------------
@@ -252,20 +308,31 @@ def _archive(job: _Job, arguments: list[str], total: int, guard: Guard) -> Part:
     line, environment = command_line(job.source.dsn, f"{job.source.cluster}/dump")
     arguments += [
         *(f"--format={job.form}", "--compress=0", "--no-password", "--no-subscriptions", f"--dbname={line}"),
-        *(f"--lock-wait-timeout={int(LOCK_WAIT_S * 1000)}", "--exclude-schema=understudy"),
+        *(f"--lock-wait-timeout={QUEUE_MS}", "--exclude-schema=understudy"),
     ]
     if job.form == "custom":
-        with Child(arguments, environment, dsn=job.source.dsn) as child:
+        with Child(arguments, environment, dsn=job.source.dsn) as child, _told():
             guard.on_abort(child.end)
             return job.write(ARCHIVE, child.chunks(), total)
     with staging.folder() as place:
         staging.require_space(place, total, "the dump")
         target = place / "dump"
         more = [f"--file={target}", f"--jobs={JOBS}", "--no-sync"]
-        with Child([*arguments, *more], environment, dsn=job.source.dsn, output=False) as child:
+        with Child([*arguments, *more], environment, dsn=job.source.dsn, output=False) as child, _told():
             guard.on_abort(child.end)
             child.finish()
         return job.write(ARCHIVE, tarred(target), total)
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Tell `_LockedOut` from other failures of pg_dump."""
+    try:
+        yield
+    except BackupError as error:
+        if "canceling statement due to" in str(error) and "LOCK TABLE" in str(error):
+            raise _LockedOut(str(error)) from None
+        raise
 
 
 def _except(left_out: frozenset[str]) -> list[str]:

@@ -26,7 +26,8 @@ from understudy.embedded import EmbeddedError, processes
 from understudy.embedded import programs as wheels
 
 READ: Final = 2**20
-_KEPT_BYTES: Final = 16 * 1024
+_KEPT_BYTES: Final = 8 * 1024
+_TOLD: Final = 1500
 _END_S: Final = 20.0
 _NO_TLS: Final = "SSL support is not compiled in"
 _FOLDERS: Final = (
@@ -98,7 +99,7 @@ def command_line(dsn: str, purpose: str, **changes: str) -> tuple[str, dict[str,
 
 
 class Child:
-    """One program that runs. Its stderr is kept (the end of it), its exit code is always looked at.
+    """One program that runs. Its stderr is kept (beginning and end), its exit code is always looked at.
 
     It dies with the thread that started it. ``dsn``: whose password its words must not show.
     """
@@ -175,15 +176,16 @@ class Child:
 
     @property
     def words(self) -> str:
-        """The end of what it said, masked, in one line."""
-        return clean(self._words.decode(errors="replace"), self._dsn)
+        """What it said, masked, in one line; the middle of much is left out."""
+        text = clean(self._words.decode(errors="replace"), self._dsn)
+        return text if len(text) <= _TOLD else f"{text[: _TOLD // 2]} ... {text[-_TOLD // 2 :]}"
 
     def _listen(self) -> None:
         assert self._process.stderr is not None
         with self._process.stderr as stream:
             while chunk := os.read(stream.fileno(), 4096):
                 self._words += chunk
-                del self._words[:-_KEPT_BYTES]
+                del self._words[_KEPT_BYTES:-_KEPT_BYTES]
 
     def _failure(self, code: int) -> str:
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -21,14 +22,16 @@ from understudy.backup.contents import Relation
 from understudy.backup.source import BackupError, BackupRefused, Source, clean, connect
 from understudy.engines.postgresql.tail import PINNED
 
-LOCK_WAIT_S = 60.0
-"""How long somebody else's lock on a table is waited for, here and by pg_dump."""
-ATTEMPTS = 5
+PATIENCE_S = 60.0
+"""How long we go on trying to get every lock."""
+LOCK_MS = 2000
+"""How long one lock is waited for before all are let go: who waits for those that we have already waits no longer."""
+_PAUSE_S = 0.5
 _CANCEL_S = 3.0
 
 _SETTINGS = {
     "statement_timeout": "0",
-    "lock_timeout": str(int(LOCK_WAIT_S * 1000)),
+    "lock_timeout": str(LOCK_MS),
     "idle_in_transaction_session_timeout": "0",
     "row_security": "off",  # an error where a policy would hide rows from us
     "search_path": "pg_catalog",
@@ -73,15 +76,10 @@ class Snapshot:
 
 @contextlib.contextmanager
 def session(source: Source) -> Iterator[psycopg.Connection]:
-    """A session for a backup of the source. Driver errors become `BackupError`, or `BackupRefused` (a lock)."""
+    """A session for a backup of the source. Driver errors become `BackupError`, without a password."""
     try:
         with connect(source.dsn, f"{source.cluster}/snapshot", **_SETTINGS) as connection:
             yield connection
-    except psycopg.errors.LockNotAvailable as error:
-        raise BackupRefused(
-            f"{source.node}: a table stayed locked for {LOCK_WAIT_S:g} s ({clean(error, source.dsn)}); find out by"
-            " whom in pg_locks, and try again"
-        ) from None
     except psycopg.Error as error:
         raise BackupError(f"{source.node}: {clean(error, source.dsn)}") from None
 
@@ -103,43 +101,58 @@ def opened(connection: psycopg.Connection, source: Source, left_out: frozenset[s
     Args:
         left_out: schemas that are not backed up.
 
-    Raises `BackupRefused` where new tables come faster than we lock them, and psycopg's errors.
+    Raises `BackupRefused` where they are not to be had in `PATIENCE_S` seconds, and psycopg's errors.
     """
-    for _ in range(ATTEMPTS):
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        found = _try(connection, left_out)
+        if not isinstance(found, str):
+            break
+        if time.monotonic() > deadline:
+            raise BackupRefused(
+                f"{source.node}: not every table could be locked within {PATIENCE_S:g} s ({found}); find out what holds"
+                " the lock (pg_locks), or try again when no migration runs"
+            )
+        time.sleep(_PAUSE_S)  # what we let go of may go on
+    try:
+        yield found
+    finally:
+        with contextlib.suppress(psycopg.Error):  # a lost connection has rolled back by itself
+            connection.execute("ROLLBACK")
+
+
+def _try(connection: psycopg.Connection, left_out: frozenset[str]) -> Snapshot | str:
+    """The snapshot with every lock, or why it is not to be had now."""
+    taken = False
+    try:
         before = _wanted(connection, left_out)
         connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        try:
-            if _lock(connection, before):
-                row = connection.execute("SELECT pg_export_snapshot()").fetchone()
-                connection.execute(PINNED)
-                tables = _wanted(connection, left_out)
-                if {t.oid for t in tables} == {t.oid for t in before}:
-                    assert row is not None
-                    yield Snapshot(connection=connection, id=row[0], facts=facts(connection), tables=tables)
-                    return
-        finally:
-            with contextlib.suppress(psycopg.Error):  # a lost connection has rolled back by itself
-                connection.execute("ROLLBACK")
-    raise BackupRefused(
-        f"{source.node}: tables came and went in each of {ATTEMPTS} attempts to lock them all; try again when no"
-        " migration runs"
-    )
+        _lock(connection, before)
+        row = connection.execute("SELECT pg_export_snapshot()").fetchone()
+        connection.execute(PINNED)
+        tables = _wanted(connection, left_out)
+        if {t.oid for t in tables} != {t.oid for t in before}:
+            return "tables come and go"
+        assert row is not None
+        taken = True
+        return Snapshot(connection=connection, id=row[0], facts=facts(connection), tables=tables)
+    except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
+        return "tables come and go"
+    except psycopg.errors.LockNotAvailable as error:
+        return f"a table is locked: {' '.join(str(error).split())}"
+    finally:
+        if not taken and not connection.broken:
+            connection.execute("ROLLBACK")
 
 
 def _wanted(connection: psycopg.Connection, left_out: frozenset[str]) -> list[Relation]:
     return [t for t in contents.relations(connection) if t.schema not in left_out]
 
 
-def _lock(connection: psycopg.Connection, tables: Sequence[Relation]) -> bool:
-    """Lock the tables; False where one of them is gone."""
-    if not tables:
-        return True
-    names = sql.SQL(", ").join(sql.SQL("ONLY {}").format(t.identifier) for t in tables)
-    try:
+def _lock(connection: psycopg.Connection, tables: Sequence[Relation]) -> None:
+    if tables:
+        names = sql.SQL(", ").join(sql.SQL("ONLY {}").format(t.identifier) for t in tables)
         connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(names))
-    except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
-        return False
-    return True
 
 
 def sever(connection: psycopg.Connection) -> None:

@@ -181,6 +181,10 @@ class Guard:
         if self._reason is not None:
             raise self._reason
 
+    def reason(self, error: Exception) -> Exception:
+        """Why a backup that ended with ``error`` failed. A change of primary ends our sessions, so it is asked anew."""
+        return self._look() or self._reason or error
+
     def _run(self) -> None:
         while not self._ended.is_set():
             if (reason := self._look()) is not None:

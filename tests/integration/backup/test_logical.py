@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-
 from tests.faults.agent_world import Servers
 from tests.integration.backup.world import LARGE, RICH, Backed, backed_pair
+
 from understudy.backup import logical, roles, snapshot
 from understudy.backup.catalog import Catalog
 from understudy.backup.manifest import Kind, Verdict
@@ -134,10 +134,10 @@ def test_rows_hidden_by_a_policy_refuse_the_backup(backed: Backed) -> None:
 def test_a_table_that_stays_locked_refuses_the_backup(
     backed: Backed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(snapshot._SETTINGS, "lock_timeout", "200")
+    monkeypatch.setattr(snapshot, "PATIENCE_S", 0.5)
     with backed.world.pair.connect("a") as other, other.transaction():
         other.execute("LOCK TABLE bare IN ACCESS EXCLUSIVE MODE")
-        with pytest.raises(BackupRefused, match="stayed locked"):
+        with pytest.raises(BackupRefused, match="a table is locked"):
             backed.create()
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tests.faults.agent_world import Servers, World, world_of
 from tests.integration.conftest import make_pair
+
 from understudy.backup import logical
 from understudy.backup.catalog import Catalog
 from understudy.backup.keys import Key, Keys
@@ -89,19 +90,21 @@ class Backed:
         return self.world.pair.sql("a", text, *parameters, user=user)
 
 
-def _backed(store: Store, folder: Path, world: World, directory: Path) -> Backed:
-    config = Config(clusters=(world.pair.cluster,), directory=directory, source="test", warnings=())
-    return Backed(world=world, config=config, store=store, folder=folder, keys=Keys(Key.new()))
+def backed_of(world: World, folder: Path) -> Backed:
+    """A destination in ``folder`` for a world whose state lies there too, or above."""
+    place = folder / "backups"
+    place.mkdir()
+    config = Config(clusters=(world.pair.cluster,), directory=world.directory, source="test", warnings=())
+    store = open_store(Destination(name="shelf", folder=place))
+    return Backed(world=world, config=config, store=store, folder=place, keys=Keys(Key.new()))
 
 
 @contextmanager
 def backed_pair(servers: Servers, folder: Path, schema: str = "") -> Iterator[Backed]:
     """A pair of its own on the two servers. ``schema``: what the application does once it is set up."""
     pair = make_pair(servers)
-    directory, place = folder / "state", folder / "backups"
+    directory = folder / "state"
     directory.mkdir()
-    place.mkdir()
-    store = open_store(Destination(name="shelf", folder=place))
     with asyncio.Runner() as runner:
         manager = world_of(pair, directory)
         world = runner.run(manager.__aenter__())
@@ -109,7 +112,7 @@ def backed_pair(servers: Servers, folder: Path, schema: str = "") -> Iterator[Ba
             if schema:
                 pair.sql("a", f"GRANT CREATE ON DATABASE {pair.database} TO app", user="postgres")
                 pair.sql("a", schema)
-            yield _backed(store, place, world, directory)
+            yield backed_of(world, folder)
         finally:
             runner.run(manager.__aexit__(None, None, None))
 
