@@ -80,6 +80,7 @@ class LeaseFile:
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         self._slots: weakref.WeakSet[ProcessSlot] = weakref.WeakSet()
+        self._behind: list[ProcessSlot] = []  # those that still count in the file before this one
         self._last: tuple[bytes, Lease | None] = (b"", None)  # one object: threads replace it as a whole
         self._map: mmap.mmap | None = None
         self._open()
@@ -186,15 +187,17 @@ class LeaseFile:
             return False  # the whole cluster was removed from this host, and nobody else would see a new file
         try:
             status = self.path.stat()
-            if (status.st_dev, status.st_ino) == self._file and status.st_size >= _SIZE:
-                return False
+            replaced = (status.st_dev, status.st_ino) != self._file or status.st_size < _SIZE
         except FileNotFoundError:
-            pass
-        # The former map stays: a thread may be reading it right now. It is freed with its last reference.
-        self._open()
-        for slot in list(self._slots):
-            slot.move(self._claim())
-        return True
+            replaced = True
+        if replaced:
+            # The former map stays: a thread may be reading it right now. It is freed with its last reference.
+            self._open()
+            self._behind = list(self._slots)
+        while self._behind:  # also what was left when the last attempt failed
+            self._behind[-1].move(self._claim())
+            self._behind.pop()
+        return replaced
 
     def register(self) -> ProcessSlot:
         """A slot for this process. Raises `LeaseError` when all 1024 are taken by living processes."""

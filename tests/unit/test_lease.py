@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from understudy.errors import LeaseError
 from understudy.lease import PROCESS_SLOTS, Lease, LeaseFile, Phase, boot_now
+from understudy.lease_slots import PID, START, start_time
 
 STATE = 512
 
@@ -139,6 +140,26 @@ def test_a_deleted_file_is_made_anew_and_slots_move_along(path: Path) -> None:
     assert not file.refresh()
     assert file.read() is None
     assert LeaseFile(path).quiet(before_epoch=2) == [os.getpid()]
+
+
+def test_a_slot_that_could_not_move_moves_at_the_next_refresh(tmp_path: Path) -> None:
+    """Else the agent would not see what it counts, for good."""
+    file = LeaseFile(tmp_path / "c.lease")
+    slot = file.register()
+    slot.enter()
+    file.path.unlink()
+    others = LeaseFile(file.path)
+    words = [others._slot(number) for number in range(PROCESS_SLOTS)]
+    for taken in words:  # every slot belongs to a process that lives
+        taken[PID], taken[START] = os.getpid(), start_time(os.getpid()) or 0
+    with pytest.raises(LeaseError, match="slots are taken"):
+        file.refresh()
+    for taken in words:
+        taken[PID] = 0
+    file.refresh()
+    assert [process.in_flight for process in others.processes()] == [1]
+    others.close()
+    file.close()
 
 
 def test_a_folder_that_was_removed_is_not_made_anew(tmp_path: Path) -> None:
