@@ -172,6 +172,16 @@ def test_what_would_part_the_nodes_is_refused(unchanged: Lab, text: str, why: st
         run_sql(text)
 
 
+def test_an_error_that_is_caught_inside_the_block_takes_everything_back(unchanged: Lab) -> None:
+    """As with Django's own editor: the server commits nothing of a transaction in which a statement failed."""
+    from django.db import ProgrammingError, connection
+
+    with connection.schema_editor() as editor:
+        editor.execute("ALTER TABLE farm_animal ADD COLUMN extra int")
+        with pytest.raises(ProgrammingError):
+            editor.execute("ALTER TABLE not_there ADD COLUMN extra int")
+
+
 def test_an_editor_outside_its_block_is_refused(unchanged: Lab) -> None:
     from django.db import connection
 

@@ -16,8 +16,5 @@ class UnderstudyConfig(AppConfig):
     verbose_name = "Understudy"
 
     def ready(self) -> None:
-        """Register the checks, and what happens at a fork."""
-        from understudy.integrations.django.fork import connections_end_here  # imports the backend
-
+        """Register the checks."""
         register(check_databases)
-        connections_end_here()

@@ -7,13 +7,14 @@ commit raises: `CommitInDoubt`. SQL, types, transactions and cursors are Django'
 
 from __future__ import annotations
 
+import os
 import time
 from types import TracebackType
 from typing import Any, Final
 
 import psycopg
 from django.core.exceptions import ImproperlyConfigured
-from django.db import DEFAULT_DB_ALIAS, OperationalError
+from django.db import DEFAULT_DB_ALIAS, OperationalError, connections
 from django.db.backends.postgresql import base
 from django.db.backends.signals import connection_created
 from django.db.utils import DatabaseErrorWrapper
@@ -334,3 +335,14 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def _close(self) -> None:
         self._release_held()
         super()._close()
+
+
+def _after_fork() -> None:
+    """In the child: it begins without connections. Its parent's are not closed, only forgotten."""
+    for connection in connections.all(initialized_only=True):
+        if isinstance(connection, DatabaseWrapper):
+            connection.connection = None
+            connection._held.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from django.db.backends.postgresql import schema
+from psycopg.pq import TransactionStatus
 
 from understudy.integrations.schema_change import (
     SchemaChange,
@@ -87,7 +88,8 @@ class DatabaseSchemaEditor(schema.DatabaseSchemaEditor):
         deferred, self.deferred_sql = self.deferred_sql, []
         for text in deferred:
             self.execute(text, None)
-        change.prepare()
+        if self.connection.connection.pgconn.transaction_status != TransactionStatus.INERROR:
+            change.prepare()  # else somebody has caught an error of the server, which takes everything back
 
     def _end(self) -> None:
         if self._change is not None:
