@@ -25,6 +25,8 @@ from ifarm.tenants.models import TenantStatus
 from ifarm.users.models import User
 
 CACHE_SECONDS: Final = 3600
+JOB: Final = UUID(int=0)
+"""The actor of jobs in the audit."""
 INVITATION_LIFE: Final = timedelta(days=14)
 _OPEN = frozenset({TenantStatus.ACTIVE, TenantStatus.TRIAL})
 
@@ -84,6 +86,11 @@ class PermissionService:
 def _next_generation(membership: Membership) -> None:
     membership.generation += 1
     membership.save(update_fields=["generation"])
+
+
+def job_actor(tenant_id: UUID) -> Actor:
+    """Who acts in a job: every right, every farm, and `JOB` in the audit."""
+    return Actor(JOB, tenant_id, Role.OWNER, rights_of(Role.OWNER), None)
 
 
 def actor_for(user_id: UUID) -> Actor:

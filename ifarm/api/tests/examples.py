@@ -29,7 +29,7 @@ Filler = Callable[[Actor, Ids, int], Any]
 
 
 class Examples:
-    """Makers by the names of URL arguments and routes. Rows are made in the order they are declared."""
+    """Makers by the names of URL arguments and routes. Rows that another needs are made before it."""
 
     def __init__(self) -> None:
         self.rows: dict[str, RowMaker] = {}

@@ -20,7 +20,7 @@ from ifarm.api.tests.examples import Examples, all_examples
 from ifarm.api.views import Operation, TenantView
 from ifarm.config.django.test import OWNER, PASSWORD
 from ifarm.conftest import empty
-from ifarm.core.actors import Role
+from ifarm.core.actors import Actor, Role
 from ifarm.core.context import unit_of_work
 from ifarm.core.tests.factories import make_member, make_owner, make_token
 from ifarm.farms.services import create_farm
@@ -70,15 +70,27 @@ def known() -> Examples:
     return all_examples()
 
 
+class Rows(dict[str, UUID]):
+    """Ids by argument; what another row needs is made when it is asked for."""
+
+    def __init__(self, owner: Actor) -> None:
+        super().__init__()
+        self.owner = owner
+
+    def __missing__(self, argument: str) -> UUID:
+        self[argument] = known().rows[argument](self.owner, self)
+        return self[argument]
+
+
 class World:
     """A tenant with one row of everything, in a farm of its own, and everybody who may try something."""
 
     def __init__(self) -> None:
         self.owner = make_owner()
         self.tenant = self.owner.tenant_id
-        self.ids: dict[str, UUID] = {}
-        for argument, maker in known().rows.items():
-            self.ids[argument] = maker(self.owner, self.ids)
+        self.ids = Rows(self.owner)
+        for argument in known().rows:
+            _ = self.ids[argument]
         self.spares = {route: maker(self.owner, self.ids) for route, maker in known().spares.items()}
         with unit_of_work(self.tenant):
             other = create_farm(self.owner, name="Far away")

@@ -1,5 +1,7 @@
 """What all settings share; each integration has a file of its own in `config/settings/`."""
 
+from pathlib import Path
+
 from ifarm.config.settings.accounts import *  # noqa: F403
 from ifarm.config.settings.database import *  # noqa: F403
 from ifarm.config.settings.rest import *  # noqa: F403
@@ -27,13 +29,7 @@ INSTALLED_APPS = [
     "rest_framework",
     "django_filters",
     "drf_spectacular",
-    "ifarm.core",
-    "ifarm.audit",
-    "ifarm.tenants",
-    "ifarm.users",
-    "ifarm.permissions",
-    "ifarm.farms",
-    "ifarm.animals",
+    *(f"ifarm.{found.parent.name}" for found in sorted(Path(__file__).parents[2].glob("*/apps.py"))),
 ]
 MIDDLEWARE = [
     "understudy.integrations.django.middleware.DatabaseFailoverMiddleware",
@@ -53,4 +49,10 @@ TEMPLATES = [
     }
 ]
 # Holds permissions, under keys that name their generation: each process may have one of its own.
-CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "KEY_PREFIX": "ifarm"}}
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
+        "KEY_PREFIX": "ifarm",
+        "OPTIONS": {"MAX_ENTRIES": 10_000},
+    }
+}

@@ -6,12 +6,11 @@ from typing import Any
 
 import psycopg
 import pytest
+from django.apps import apps
 from django.core.management import call_command
 
 from ifarm.config.django.test import OWNER, PASSWORD
 from understudy.embedded import EmbeddedPostgreSQL
-
-APPS = ("animals", "permissions", "farms", "core", "audit", "users", "tenants")
 
 
 def test_models_and_migrations_agree(django_db_setup: None, django_db_blocker: Any) -> None:
@@ -48,8 +47,9 @@ def test_back_to_nothing_and_forward_again(
             settings["NAME"] = "there_and_back"
             call_command("migrate", verbosity=0)
             full = shape(dsn)
-            for app in APPS:
-                call_command("migrate", app, "zero", verbosity=0)
+            for app in apps.get_app_configs():
+                if app.name.startswith("ifarm.") and app.models_module is not None:
+                    call_command("migrate", app.label, "zero", verbosity=0)
             assert not [
                 line for (line,) in shape(dsn) if "farm" in line or "tenant" in line or "range" in line
             ]

@@ -43,6 +43,18 @@ def test_a_person_logs_in_and_out(farmer: User) -> None:
     assert client.get("/api/v1/tenants/").status_code == 401
 
 
+def test_a_browser_logs_in_with_its_csrf_token(farmer: User) -> None:
+    client = Client(enforce_csrf_checks=True)
+    client.get("/api/v1/accounts/browser/v1/config")
+    answer = client.post(
+        AUTH + "login",
+        json.dumps({"email": farmer.email, "password": PASSWORD}),
+        "application/json",
+        headers={"X-CSRFToken": client.cookies["csrftoken"].value},
+    )
+    assert answer.status_code == 200
+
+
 def test_a_second_factor_is_asked_for(farmer: User) -> None:
     secret = totp.generate_totp_secret()
     totp.TOTP.activate(farmer, secret)
