@@ -65,7 +65,7 @@ def state(primary: str = "home", **changes: object) -> ClusterState:
 
 
 def probe(role: str, **changes: object) -> Probe:
-    now = boot_now()
+    now = boot_now() - (0.1 if role == "primary" else 0.0)  # the standby was asked after it
     following = {"l": SubscriptionView(enabled=True, running=True, ready=True, origin=900)}
     made = Probe(at=now - 0.002, answered=now, epoch=3, wal=1000, heartbeat=2_000, fenced=role == "standby")
     made = replace(made, subscriptions=following, heartbeat=1_500) if role == "standby" else made
@@ -95,7 +95,7 @@ class World:
             self.agent._probers[name].view = view
         first = self.agent._probers["home" if now is None else now.primary].view.probe
         if first is not None:
-            self.agent._watch.wrote_heartbeat(first.heartbeat)
+            self.agent._watch.wrote_heartbeat(first.heartbeat, first.answered)
 
     async def code(self, path: str, method: str = "GET", **more: object) -> int:
         return (await self.client.request(method, path, **more)).status_code  # type: ignore[arg-type]

@@ -53,7 +53,8 @@ class Sight:
     Args:
         state: what the witness said last (None before the first answer).
         nodes: by name, as last probed.
-        lag_seconds: how far the standby is behind by its heartbeat; None where nobody knows.
+        lag_seconds: the most that the standby can be behind by its heartbeat, as decisions count it; None where nobody
+            knows. lag_shown: what it is known to be behind (`Watch.lag_shown`).
         rule, reason: the sentence of this moment (`decide`'s own words).
         in_doubt: commits of this host's clients of which nobody knows the outcome, since this agent began.
     """
@@ -62,6 +63,7 @@ class Sight:
     state: ClusterState | None
     nodes: Mapping[str, NodeView]
     lag_seconds: float | None
+    lag_shown: float | None
     rule: str
     reason: str
     in_doubt: int = 0
@@ -160,12 +162,12 @@ class ClusterAgent:
         """What this agent knows now; asks nobody."""
         state, nodes = self._state, self._nodes()
         rule, reason = self._sentence
-        lag = self._watch.lag(state, nodes) if state is not None else None
         return Sight(
             acting=self._acting,
             state=state,
             nodes=nodes,
-            lag_seconds=lag,
+            lag_seconds=None if state is None else self._watch.lag(state, nodes),
+            lag_shown=None if state is None else self._watch.lag_shown(state, nodes),
             rule=rule,
             reason=reason,
             in_doubt=self._doubts,
@@ -186,7 +188,7 @@ class ClusterAgent:
         self._changed_at = now  # rules that act on what is absent want to ask once more
         if self._watch.heard:
             # The primary has taken commits since its last heartbeat: the time until now counts as lag.
-            self._watch.wrote_heartbeat(int(now * 1000))
+            self._watch.assume_commits_until(int(now * 1000))
 
     # --- life ------------------------------------------------------------------------------------------------
 
@@ -304,7 +306,7 @@ class ClusterAgent:
         nodes = {name: p.view for name, p in self._probers.items()}
         probe = nodes[state.primary].probe
         if probe is not None:
-            self._watch.wrote_heartbeat(probe.heartbeat)
+            self._watch.wrote_heartbeat(probe.heartbeat, probe.answered)
         self._report_nodes(nodes)
         return self._watch.look(state, nodes, now=boot_now(), wall=time.time(), changed_at=self._changed_at)
 

@@ -37,7 +37,7 @@ def view_of(state: ClusterState, nodes: dict[str, NodeView]) -> View:
     watch = Watch()
     primary = nodes[state.primary].probe
     if primary is not None:
-        watch.wrote_heartbeat(primary.heartbeat)
+        watch.wrote_heartbeat(primary.heartbeat, primary.answered)
     # The state was read before the nodes were asked: every answer counts.
     return watch.look(state, nodes, now=boot_now(), wall=time.time(), changed_at=0.0)
 

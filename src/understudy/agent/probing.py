@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -94,11 +95,16 @@ DRIFT_AFTER = 20.0
 """Seconds for which the schemas must differ before that is drift: twice the age of a fingerprint (`SCHEMA_EVERY`)."""
 
 
+_REMEMBERED = 1024
+"""Heartbeats that are remembered; at one a second, a quarter of an hour."""
+
+
 class Watch:
     """Remembers since when things have been as they are; turns node views into one `View`."""
 
     def __init__(self) -> None:
         self._heartbeat_written = 0
+        self._taken: tuple[tuple[int, float], ...] = ()  # replaced, never changed: other threads read it
         self._healthy_since: float | None = None
         self._sync_lost_since: float | None = None
         self._differ_since: float | None = None
@@ -109,8 +115,14 @@ class Watch:
         """The primary has taken a heartbeat since this watch began."""
         return self._heartbeat_written > 0
 
-    def wrote_heartbeat(self, number: int) -> None:
-        """The primary has taken this heartbeat (number: boot time in milliseconds)."""
+    def wrote_heartbeat(self, number: int, taken: float) -> None:
+        """The primary has taken this heartbeat (number: boot time in milliseconds) before ``taken`` (monotonic)."""
+        if number > (self._taken[-1][0] if self._taken else 0):
+            self._taken = (*self._taken, (number, taken))[-_REMEMBERED:]
+        self.assume_commits_until(number)
+
+    def assume_commits_until(self, number: int) -> None:
+        """The primary may have taken commits until then (boot time in milliseconds): for decisions, that is lag."""
         self._heartbeat_written = max(self._heartbeat_written, number)
 
     def look(
@@ -144,11 +156,29 @@ class Watch:
             self._drifted = True
 
     def lag(self, state: ClusterState, nodes: dict[str, NodeView]) -> float | None:
-        """Seconds between the newest heartbeat the primary took and the newest the standby has."""
+        """Seconds between the newest heartbeat the primary took and the newest the standby has: the most that it can be.
+
+        For decisions. A standby that was asked before the newest heartbeat was written seems to lack it.
+        """
         standby = nodes[state.other].probe
         if not self._heartbeat_written or standby is None or not standby.heartbeat:
             return None
         return max(0.0, (self._heartbeat_written - standby.heartbeat) / 1000.0)
+
+    def lag_shown(self, state: ClusterState, nodes: dict[str, NodeView]) -> float | None:
+        """Age of the oldest heartbeat that the standby lacked when it was last asked, then; 0 where it lacked none.
+
+        For people and balancers. The same as `lag` where the standby does not answer, or where that heartbeat is from
+        before this watch.
+        """
+        most, view = self.lag(state, nodes), nodes[state.other]
+        if most is None or view.probe is None or not view.up:
+            return most
+        taken, standby = self._taken, view.probe
+        lacking = bisect_right(taken, standby.heartbeat, key=lambda one: one[0])
+        if lacking == len(taken) or taken[lacking][1] > standby.at:
+            return 0.0
+        return most if lacking == 0 else max(0.0, standby.at - taken[lacking][0] / 1000.0)
 
 
 def _since(since: float | None, holds: bool, now: float) -> float | None:

@@ -28,24 +28,25 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """One cluster at this moment. ``fresh``: the state is the acting agent's, or was read within the lease's time."""
+    """One cluster at this moment.
+
+    Args:
+        fresh: the state is the acting agent's, or was read within the lease's time.
+        behind: seconds that the node which does not write is behind (`Watch.lag_shown`); None: nobody knows.
+    """
 
     cluster: Cluster
     sight: Sight
     state: ClusterState | None
     fresh: bool
+    behind: float | None
 
     @property
     def lag(self) -> float | None:
         """Seconds the standby is behind; None: nobody knows, or nobody stands by."""
         if self.state is None or self.state.record(self.state.other).role is not Role.STANDBY:
             return None
-        if self.sight.acting:
-            return self.sight.lag_seconds
-        watch, nodes = Watch(), dict(self.sight.nodes)
-        primary = nodes[self.state.primary].probe
-        watch.wrote_heartbeat(primary.heartbeat if primary is not None else 0)
-        return watch.lag(self.state, nodes)
+        return self.behind
 
     @property
     def changing(self) -> bool:
@@ -90,6 +91,7 @@ class Watcher:
     def __init__(self, running: Running) -> None:
         self.running = running
         self._states: dict[str, tuple[float, ClusterState]] = {}
+        self._watches: dict[str, Watch] = {}
         self._after: dict[str, int] = {}
         self.published: dict[str, Event] = {}
         """By cluster: the newest event that says who became primary."""
@@ -102,10 +104,20 @@ class Watcher:
         sight = self.running.agents[name].sight
         cluster = self.running.config.cluster(name)
         if sight.acting:
-            return Seen(cluster=cluster, sight=sight, state=sight.state, fresh=True)
+            return Seen(cluster=cluster, sight=sight, state=sight.state, fresh=True, behind=sight.lag_shown)
         at, state = self._states.get(name, (0.0, None))
         fresh = state is not None and boot_now() - at <= cluster.policy.lease_ttl
-        return Seen(cluster=cluster, sight=sight, state=state, fresh=fresh)
+        behind = (
+            None if state is None else self._watch(name, state, sight).lag_shown(state, dict(sight.nodes))
+        )
+        return Seen(cluster=cluster, sight=sight, state=state, fresh=fresh, behind=behind)
+
+    def _watch(self, name: str, state: ClusterState, sight: Sight) -> Watch:
+        """The heartbeats that another agent writes, as far as they were seen here."""
+        watch, primary = self._watches.setdefault(name, Watch()), sight.nodes[state.primary].probe
+        if primary is not None:
+            watch.wrote_heartbeat(primary.heartbeat, primary.answered)
+        return watch
 
     @property
     def all(self) -> list[Seen]:
@@ -132,6 +144,7 @@ class Watcher:
                 at, state = boot_now(), self.running.witness.read(name)
                 if state is not None:
                     self._states[name] = (at, state)
+                    self._watch(name, state, agent.sight)
             found += self._new_events(name)
         return found
 
