@@ -183,6 +183,27 @@ def upgrade():
     assert "r1" in farm(current)
 
 
+def test_a_transaction_for_each_migration_keeps_those_that_were_done(
+    project: Callable[[str], Project],
+) -> None:
+    farm = project("generic")
+    env = farm.folder / "alembic" / "env.py"
+    wide = "target_metadata=target_metadata, transaction_per_migration=True"
+    env.write_text(env.read_text().replace("target_metadata=target_metadata", wide))
+    farm.add(FIRST)
+    farm.add("""
+def upgrade():
+    op.execute("UPDATE herd SET name = 'one' WHERE id = 1")
+    op.alter_column("herd", "name", nullable=False)
+    op.execute("ALTER TABLE not_there ADD COLUMN extra int")
+""")
+    with pytest.raises(ProgrammingError, match="not_there"):
+        farm(upgrade, "head")
+    assert any("herd: column name text" in line for line in farm.same)
+    assert not any("name text not null" in line for line in farm.same)
+    assert "r1" in farm(current)
+
+
 @pytest.mark.parametrize(
     ("body", "why"),
     [

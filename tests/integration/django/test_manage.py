@@ -190,6 +190,14 @@ def test_an_editor_outside_its_block_is_refused(unchanged: Lab) -> None:
         editor.execute("CREATE TABLE t (id int PRIMARY KEY)")
 
 
+def test_the_alias_for_reading_is_not_migrated(unchanged: Lab) -> None:
+    from django.core.management import call_command
+    from django.core.management.base import CommandError
+
+    with pytest.raises(CommandError, match="'backup' is for reading: migrate 'default'"):
+        call_command("migrate", database="backup")
+
+
 def test_a_projects_own_tests_need_no_agent(farm: Lab, tmp_path: Path) -> None:
     run = manage(farm.config_file)
     alone = {"UNDERSTUDY_DIRECTORY": str(tmp_path / "no agent here")}
