@@ -195,13 +195,12 @@ def _taken(job: _Job, guard: Guard) -> _Taken:
 def _from_snapshot(job: _Job, guard: Guard, connection: psycopg.Connection) -> _Taken:
     facts = snapshot.facts(connection)
     dump = program("pg_dump", facts.major)
-    left_out = _left_out(job.source, facts.role, contents.relations(connection))
     # Before the snapshot, and no lock on them is kept: pg_dump reads them again, and they only go further.
     standing = contents.sequences(connection) if job.scope == ("all",) else ()
-    with snapshot.opened(connection, job.source, left_out) as moment:
+    with snapshot.opened(connection, job.source, partial(_left_out, job.source, facts.role)) as moment:
         chosen = _chosen(job.scope, moment.tables)
         found_roles = roles.read(connection)
-        wanted = [*_except(left_out), *_without_rows(job.scope, moment.tables, chosen)]
+        wanted = [*_except(moment.left_out), *_without_rows(job.scope, moment.tables, chosen)]
         total = sum(t.all_bytes for t in chosen)
         counting = _Counting(job, guard, moment, chosen)
         with ThreadPoolExecutor(1, thread_name_prefix="fingerprints") as pool:
@@ -213,8 +212,8 @@ def _from_snapshot(job: _Job, guard: Guard, connection: psycopg.Connection) -> _
                 raise
             tables, ranges = counted.result()
         return _Taken(
-            facts=moment.facts, left_out=left_out, client_version=version_of(dump), archive=archive, tables=tables,
-            ranges=ranges, sequences=standing, roles=found_roles,
+            facts=moment.facts, left_out=moment.left_out, client_version=version_of(dump), archive=archive,
+            tables=tables, ranges=ranges, sequences=standing, roles=found_roles,
         )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import psycopg
@@ -28,6 +28,8 @@ LOCK_MS = 2000
 """How long one lock is waited for before all are let go: who waits for those that we have already waits no longer."""
 _PAUSE_S = 0.5
 _CANCEL_S = 3.0
+
+LeaveOut = Callable[[Sequence[Relation]], frozenset[str]]
 
 _SETTINGS = {
     "statement_timeout": "0",
@@ -66,12 +68,13 @@ class Facts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """An open transaction. ``id``: what other sessions give to SET TRANSACTION SNAPSHOT."""
+    """An open transaction. ``id``: what other sessions give to SET TRANSACTION SNAPSHOT; ``left_out``: schemas."""
 
     connection: psycopg.Connection
     id: str
     facts: Facts
     tables: Sequence[Relation]
+    left_out: frozenset[str]
 
 
 @contextlib.contextmanager
@@ -95,17 +98,17 @@ def facts(connection: psycopg.Connection) -> Facts:
 
 
 @contextlib.contextmanager
-def opened(connection: psycopg.Connection, source: Source, left_out: frozenset[str]) -> Iterator[Snapshot]:
+def opened(connection: psycopg.Connection, source: Source, leave_out: LeaveOut) -> Iterator[Snapshot]:
     """Lock every table, take the snapshot, export it, and hold all of it for the block.
 
     Args:
-        left_out: schemas that are not backed up.
+        leave_out: tells from all tables which schemas are not backed up; may refuse.
 
     Raises `BackupRefused` where they are not to be had in `PATIENCE_S` seconds, and psycopg's errors.
     """
     deadline = time.monotonic() + PATIENCE_S
     while True:
-        found = _try(connection, left_out)
+        found = _try(connection, leave_out)
         if not isinstance(found, str):
             break
         if time.monotonic() > deadline:
@@ -121,21 +124,25 @@ def opened(connection: psycopg.Connection, source: Source, left_out: frozenset[s
             connection.execute("ROLLBACK")
 
 
-def _try(connection: psycopg.Connection, left_out: frozenset[str]) -> Snapshot | str:
+def _try(connection: psycopg.Connection, leave_out: LeaveOut) -> Snapshot | str:
     """The snapshot with every lock, or why it is not to be had now."""
     taken = False
     try:
-        before = _wanted(connection, left_out)
+        every = contents.relations(connection)
+        left_out = leave_out(every)
+        before = {t.oid: t for t in every if t.schema not in left_out}
         connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        _lock(connection, before)
+        _lock(connection, list(before.values()))
         row = connection.execute("SELECT pg_export_snapshot()").fetchone()
         connection.execute(PINNED)
-        tables = _wanted(connection, left_out)
-        if {t.oid for t in tables} != {t.oid for t in before}:
+        tables = [t for t in contents.relations(connection) if t.schema not in left_out]
+        if {t.oid for t in tables} != set(before):
             return "tables come and go"
         assert row is not None
         taken = True
-        return Snapshot(connection=connection, id=row[0], facts=facts(connection), tables=tables)
+        return Snapshot(
+            connection=connection, id=row[0], facts=facts(connection), tables=tables, left_out=left_out
+        )
     except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
         return "tables come and go"
     except psycopg.errors.LockNotAvailable as error:
@@ -143,10 +150,6 @@ def _try(connection: psycopg.Connection, left_out: frozenset[str]) -> Snapshot |
     finally:
         if not taken and not connection.broken:
             connection.execute("ROLLBACK")
-
-
-def _wanted(connection: psycopg.Connection, left_out: frozenset[str]) -> list[Relation]:
-    return [t for t in contents.relations(connection) if t.schema not in left_out]
 
 
 def _lock(connection: psycopg.Connection, tables: Sequence[Relation]) -> None:
