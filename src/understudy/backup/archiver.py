@@ -345,7 +345,7 @@ class Archiver:
             "wal_slot_dropped",
             cluster=self._cluster.name,
             message=f"{source.node} kept {_mib(kept)} of log (slot_limit {_mib(limit)}): slot {self._slot} is dropped"
-            " so that its disk does not fill; there is a gap from here, make a new base backup",
+            " so that its disk does not fill; what it kept goes with the next checkpoint, make a new base backup",
         )
 
     def _drop_slot(self, dsn: str) -> None:

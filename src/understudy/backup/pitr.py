@@ -43,7 +43,7 @@ from understudy.backup.seal import SealError, WrongKey
 from understudy.backup.source import BackupError, BackupRefused
 from understudy.backup.store import Missing, Refused, Store, StoreError, Unreachable
 from understudy.backup.stream import PartError, Progress, read_part
-from understudy.backup.wal import Archived, Reach, lsn_text, segment_name
+from understudy.backup.wal import Reach, lsn_text, segment_name
 from understudy.embedded import EmbeddedError, EmbeddedPostgreSQL
 from understudy.embedded import programs as wheels
 from understudy.errors import UnderstudyError
@@ -200,9 +200,7 @@ def _path(manifest: Manifest, store: Store, keys: Keys | None) -> Reach:
         raise BackupRefused(
             f"{manifest.id}: is a {manifest.kind} backup; only a physical one can be rolled forward"
         )
-    nothing = Archived(system=manifest.system_identifier)
-    found = wal.archives(store, manifest.cluster, keys)
-    return wal.reach(manifest, next((a for a in found if a.system == manifest.system_identifier), nothing))
+    return wal.reach(manifest, wal.archive_of(store, manifest.cluster, manifest.system_identifier, keys))
 
 
 def _require(job: _Job, target: Target) -> None:
@@ -239,6 +237,12 @@ def _require_room(job: _Job) -> None:
     except EmbeddedError as error:
         raise BackupRefused(f"{job.manifest.id}: needs a server of PostgreSQL {job.major}: {error}") from None
     there = next(p for p in (job.folder, *job.folder.absolute().parents) if p.exists())
+    user = wheels.account()
+    if user is not None and (closed := user.closed_folder(there.parent if there == job.folder else there)):
+        raise BackupRefused(
+            f"{closed}: closed to user {user.uid}, as whom the server runs (PostgreSQL refuses root);"
+            " choose another folder, or chmod o+x it"
+        )
     size = job.manifest.part(PART).raw_bytes + 2 * len(job.path.names) * wal.SEGMENT_BYTES
     staging.require_space(
         there, size, f"restoring {job.manifest.id} with {len(job.path.names)} segments of log"

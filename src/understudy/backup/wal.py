@@ -289,21 +289,20 @@ def unneeded(needed: Sequence[Span], archived: Archived, now: datetime) -> tuple
 
 
 def archives(store: Store, cluster: str, keys: Keys | None) -> tuple[Archived, ...]:
-    """What a destination holds of every server's log. Raises `StoreError`, `SealError`."""
-    start = f"{cluster}/wal/"
-    stored: dict[str, dict[str, str]] = {}
-    for item in store.list(start):
-        system, _, name = item.key.removeprefix(start).partition("/")
-        stored.setdefault(system, {})[name] = _iso(item.modified)
-    found = []
-    for system, names in sorted(stored.items()):
-        histories = {
-            int(match[1], 16): b"".join(fetch(store, prefix(cluster, system) + name, keys)).decode()
-            for name in names
-            if (match := _HISTORY.fullmatch(name))
-        }
-        found.append(Archived(system=system, stored=names, histories=histories))
-    return tuple(found)
+    """What a destination holds of every server's log. Raises `StoreError`, `SealError`, `PartError`."""
+    return tuple(archive_of(store, cluster, system, keys) for system in store.folders(f"{cluster}/wal/"))
+
+
+def archive_of(store: Store, cluster: str, system: str, keys: Keys | None) -> Archived:
+    """What a destination holds of one server's log. Raises `StoreError`, `SealError`, `PartError`."""
+    start = prefix(cluster, system)
+    stored = {item.key.removeprefix(start): _iso(item.modified) for item in store.list(start)}
+    histories = {
+        int(match[1], 16): b"".join(fetch(store, start + name, keys)).decode()
+        for name in stored
+        if (match := _HISTORY.fullmatch(name))
+    }
+    return Archived(system=system, stored=stored, histories=histories)
 
 
 def _iso(moment: datetime) -> str:

@@ -164,6 +164,16 @@ def test_a_folder_in_use_is_left_alone(story: Story, tmp_path: Path) -> None:
     assert (tmp_path / "mine").read_text() == "precious"
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root hands the server to another user")
+def test_a_folder_that_the_server_cannot_reach_is_refused_beforehand(story: Story, tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    with pytest.raises(BackupRefused, match="closed to user"):
+        pitr.restore(
+            story.base, story.archive.backed.store, story.archive.backed.keys, Latest(), tmp_path / "server"
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_server_of_another_version_is_not_to_be_had(story: Story) -> None:
     with pytest.raises(BackupRefused, match="needs a server of PostgreSQL 13"):
         restore(story, Latest(), manifest=replace(story.base, server_version="13.4"))
