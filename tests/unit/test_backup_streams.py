@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import threading
@@ -225,6 +226,41 @@ def test_a_folder_replaces_nothing_unless_asked(stores: list[FolderStore]) -> No
     store.put("a/b", [b"two"], replace=True)
     assert store.read("a/b") == b"two"
     assert sum(p.is_file() for p in (Path(store.place) / UNFINISHED).iterdir()) == 0
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP])
+def test_a_folder_whose_file_system_has_no_links(
+    stores: list[FolderStore], monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def no_links(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "link", no_links)
+    stores[0].put("a/b", [b"one"])
+    with pytest.raises(StoreError, match="it is there already"):
+        stores[0].put("a/b", [b"two"])
+    assert stores[0].read("a/b") == b"one"
+    assert [p.name for p in leftovers(stores[0])] == ["b"]
+
+
+def test_a_folder_that_is_emptied_while_it_is_written_to(stores: list[FolderStore]) -> None:
+    failures: list[Exception] = []
+
+    def work(name: str) -> None:
+        try:
+            for number in range(200):
+                stores[0].put(f"main/wal/{name}{number}", [b"x"])
+                stores[0].delete([f"main/wal/{name}{number}"])
+        except StoreError as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in "abc"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert list(stores[0].list("")) == []
 
 
 def test_a_folder_lists_reads_from_an_offset_and_deletes(stores: list[FolderStore]) -> None:

@@ -23,7 +23,7 @@ class Protection:
         lock_mode: ``COMPLIANCE`` (nobody may delete), ``GOVERNANCE`` (some may), or empty. lock_days: for how long.
         uploads_days: after so many the bucket itself drops unfinished uploads; 0: never.
         versions_days: after so many it drops versions that are not current; 0: never.
-        notes: what to improve, one sentence each.
+        notes: what to improve, one phrase each.
     """
 
     versions: bool
@@ -47,17 +47,13 @@ def protection(store: BucketStore) -> Protection:
     older = _days(rules, "NoncurrentVersionExpiration", "NoncurrentDays")
     if not days:
         notes.append(
-            f"{store.name}: no Object Lock: whoever has these credentials can delete every backup; "
+            "no Object Lock: whoever has these credentials can delete every backup; "
             "use a bucket with a default retention"
         )
     if not uploads:
-        notes.append(
-            f"{store.name}: no lifecycle rule drops unfinished uploads; only `understudy backup prune` does"
-        )
+        notes.append("no lifecycle rule drops unfinished uploads; only `understudy backup prune` does")
     if versions and not older:
-        notes.append(
-            f"{store.name}: no lifecycle rule drops versions that are not current: they cost for ever"
-        )
+        notes.append("no lifecycle rule drops versions that are not current: they cost for ever")
     return Protection(versions, str(default.get("Mode", "")), days, uploads, older, tuple(notes))
 
 
@@ -67,7 +63,8 @@ def _seen(store: BucketStore, call: Callable[..., Any], notes: list[str]) -> Map
         return dict(store.ask("", call))
     except StoreError as error:
         if not any(
-            word in error.problem for word in ("NotFound", "NoSuchLifecycleConfiguration", "not found")
+            word in error.problem
+            for word in ("NotFound", "NoSuchLifecycleConfiguration", "not found", "cannot do that")
         ):
             notes.append(str(error))
         return {}

@@ -186,7 +186,9 @@ class Shelf:
     def check(self) -> Iterator[Finding]:
         """Whether a backup could be made and opened now: destinations, keys, the primary, its privileges."""
         for name, why in self.storage().items():
-            yield _finding(f"destination {name}", why, "an object was written, read and deleted")
+            advice = () if why else self.catalog.store(name).advice()
+            good = "; ".join(("an object was written, read and deleted", *advice))
+            yield _finding(f"destination {name}", why, good)
         try:
             why_not = self.key_trouble()
         except StoreError as error:

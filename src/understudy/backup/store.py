@@ -128,6 +128,10 @@ class Store(ABC):
         Without ``confirm`` nothing is removed.
         """
 
+    def advice(self) -> Sequence[str]:
+        """What would protect the backups here better, one phrase each; empty: nothing is known."""
+        return ()
+
     def read(self, key: str) -> bytes:
         """A small object whole. Raises `Missing`, and `StoreError` past `READ_LIMIT`."""
         data = bytearray()

@@ -31,6 +31,8 @@ from understudy.backup.store import (
 CHUNK: Final = 2**20
 UNFINISHED: Final = ".unfinished"
 """Folder, below the destination, of objects that are being written; never listed."""
+MKDIR_TRIES: Final = 20
+_NO_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 _KINDS: Final = {
     errno.EACCES: Refused, errno.EPERM: Refused, errno.EROFS: Refused, errno.ESTALE: Unreachable,
     errno.EIO: Unreachable, errno.ETIMEDOUT: Unreachable, errno.EHOSTDOWN: Unreachable,
@@ -49,7 +51,6 @@ class FolderStore(Store):
         try:
             self._root.stat()
             (self._root / UNFINISHED).mkdir(mode=0o700, exist_ok=True)
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise self._error(key, error) from None
         unfinished = self._root / UNFINISHED / secrets.token_hex(16)
@@ -82,10 +83,7 @@ class FolderStore(Store):
 
     def _place(self, key: str, unfinished: Path, path: Path, stored: Stored, *, replace: bool) -> None:
         try:
-            if replace:
-                unfinished.replace(path)
-            else:
-                os.link(unfinished, path)
+            self._appear(unfinished, path, replace=replace)
             for folder in (path.parent, *path.parent.relative_to(self._root).parents):
                 _flush(self._root / folder)
         except FileExistsError:
@@ -93,6 +91,25 @@ class FolderStore(Store):
                 raise self._already(key) from None
         except OSError as error:
             raise self._error(key, error) from None
+
+    def _appear(self, unfinished: Path, path: Path, *, replace: bool) -> None:
+        """Give it its name. Raises FileExistsError."""
+        for _ in range(MKDIR_TRIES):
+            try:
+                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            except (FileNotFoundError, FileExistsError):
+                if path.parent.is_file():
+                    raise
+                continue  # a delete has just removed a folder on the way, which was empty
+            try:
+                if replace:
+                    unfinished.replace(path)
+                else:
+                    _link(unfinished, path)
+                return
+            except FileNotFoundError:  # the same; or all of it is gone
+                self._root.stat()
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
 
     def get(self, key: str, *, start: int = 0) -> Iterator[bytes]:
         try:
@@ -211,6 +228,21 @@ class FolderStore(Store):
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return self.wrong(key, _reason(error), "free space, or shorten [backup.retention]")
         return self.wrong(key, _reason(error), "", _KINDS.get(error.errno or 0, StoreError))
+
+
+def _link(unfinished: Path, path: Path) -> None:
+    """Rename, unless the name is taken: FileExistsError then.
+
+    Where the file system has no links (SMB, FAT) somebody else could take the name between the look and the rename.
+    """
+    try:
+        os.link(unfinished, path)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        if path.exists():
+            raise FileExistsError from None
+        unfinished.rename(path)
 
 
 def _reason(error: OSError) -> str:

@@ -223,6 +223,11 @@ class BucketStore(Store):
                 self.abort(key, upload["UploadId"])
         return told
 
+    def advice(self) -> Sequence[str]:
+        from understudy.backup.bucket import protection
+
+        return protection(self).notes
+
     def uploads(self, prefix: str) -> Iterator[Mapping[str, Any]]:
         """Uploads in parts below a folder that were begun and not finished, as boto3 tells them."""
         marker: dict[str, str] = {}
