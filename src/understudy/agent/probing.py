@@ -156,7 +156,7 @@ class Watch:
             self._drifted = True
 
     def lag(self, state: ClusterState, nodes: dict[str, NodeView]) -> float | None:
-        """Seconds between the newest heartbeat the primary took and the newest the standby has: the most that it can be.
+        """Seconds between the newest heartbeat the primary took and the newest the standby has: the most it can be.
 
         For decisions. A standby that was asked before the newest heartbeat was written seems to lack it.
         """
