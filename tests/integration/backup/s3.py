@@ -28,16 +28,20 @@ from understudy.embedded import processes
 from understudy.embedded.postgresql import HOST, free_port
 
 SERVERS = ("moto", "ministack")
-ACCESS, SECRET = "the-access-key", "the-secret-of-the-bucket"
+ACCESS, SECRET = "test", "test"
 BUCKET = "farm-backups"
 START_S = 60.0
 
 
 class S3Server:
-    """One server in a process of its own; ends with the thread that started it, at the latest."""
+    """One server in a process of its own; ends with the thread that started it, at the latest.
 
-    def __init__(self, kind: str) -> None:
-        self.kind, self.port = kind, free_port()
+    Args:
+        strict: know one access key only (MiniStack; its secret is not looked at).
+    """
+
+    def __init__(self, kind: str, *, strict: bool = False) -> None:
+        self.kind, self.port, self._strict = kind, free_port(), strict
         self.endpoint = f"http://{HOST}:{self.port}"
         self._folder = Path(tempfile.mkdtemp(prefix=f"understudy-{kind}-"))
         self._process: subprocess.Popen[bytes] | None = None
@@ -46,6 +50,7 @@ class S3Server:
         environ = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
         environ |= {"BIND_HOST": HOST, "GATEWAY_PORT": str(self.port), "TMPDIR": str(self._folder)}
         environ |= {"S3_DATA_DIR": str(self._folder / "s3"), "SERVICES": "s3", "LOG_LEVEL": "ERROR"}
+        environ["AUTH"] = str(self._strict).lower()
         command = [sys.executable, "-m", "moto.server", "-H", HOST, "-p", str(self.port)]
         if self.kind == "ministack":
             command = [sys.executable, "-m", "ministack"]

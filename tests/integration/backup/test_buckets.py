@@ -10,9 +10,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-
 from tests.integration.backup.s3 import BUCKET, SERVERS, MoodyProxy, S3Server, bucket_store
 from tests.unit.backup_records import manifest
+
 from understudy.backup.bucket import protection
 from understudy.backup.catalog import Catalog
 from understudy.backup.keys import Key, Keys
@@ -189,7 +189,27 @@ def test_credentials_that_are_wrong_are_told_at_once(
         with pytest.raises(Refused, match=rf"access denied \({code}\); check the credentials") as caught:
             call()
         assert len(proxy.asked) == 1
-        assert "secret" not in str(caught.value)
+        assert "secret" not in str(caught.value).lower()
+
+
+def test_a_server_that_knows_us_not() -> None:
+    with S3Server("ministack", strict=True) as server:
+        store = bucket_store(server.endpoint, prefix="a/b=c")
+        store.put("main/+x:y", [b"small"])
+        store.put("big", pieces(BIG))
+        assert b"".join(store.get("big", start=5)) == BIG[5:]
+        assert {item.key for item in store.list("")} == {"main/+x:y", "big"}
+        store.delete(["big", "main/+x:y"])
+        assert store.folders("") == ()
+        refused = bucket_store(server.endpoint, access_key="nobody", secret_key="not-the-secret")
+        for call in (
+            lambda: refused.put("x", [b"x"]),
+            lambda: refused.exists("x"),
+            lambda: refused.read("x"),
+        ):
+            with pytest.raises(Refused, match="access denied") as caught:
+                call()
+            assert "not-the-secret" not in str(caught.value)
 
 
 def test_a_clock_that_stays_wrong_is_told(store: BucketStore, proxy: MoodyProxy) -> None:
