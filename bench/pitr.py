@@ -25,7 +25,7 @@ if __package__ in (None, ""):  # `python bench/pitr.py`
 import psycopg
 
 from bench import _common as common
-from understudy import config
+from understudy import config, logs
 from understudy.backup import physical, pitr, wal
 from understudy.backup.archiver import Archiver, slot_name
 from understudy.backup.keys import Key, Keys
@@ -216,6 +216,7 @@ def measure(arguments: argparse.Namespace) -> common.Result:
 
 
 def main() -> int:
+    logs.configure(level=logs.LogLevel.ERROR)  # that a killed server does not answer is no news
     parser = common.options("pitr", repeat=20)
     return common.finish("pitr", parser.parse_args(), measure)
 

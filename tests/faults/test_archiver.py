@@ -72,6 +72,7 @@ def test_a_killed_receiver_comes_back_without_a_gap(archive: Archive) -> None:
         archive.switch()
         until(lambda: archive.status.receiving, "pg_receivewal")
     archive.await_shipped()
+    assert archive.status.trouble == ""
     archive.stop()
     found = covered(archive, base, base.system_identifier)
     assert found.whole, found.reason

@@ -133,6 +133,11 @@ class _Chain:
         """pg_receivewal runs."""
         return self.child is not None
 
+    @property
+    def trouble(self) -> str:
+        """Why it does not run; empty: it does, or was not to."""
+        return "" if self.receiving else self.error
+
 
 @dataclass(frozen=True, slots=True)
 class _Look:
@@ -194,7 +199,7 @@ class Archiver:
             node=chain.node if chain else "",
             system=chain.system if chain else "",
             receiving=chain is not None and chain.receiving,
-            trouble=self._trouble or self._warning or self._full or (chain.error if chain else ""),
+            trouble=self._trouble or self._warning or self._full or (chain.trouble if chain else ""),
             retained=self._retained,
             spool=sum(size for _, size in self._files()),
             destinations=progress,
@@ -409,8 +414,9 @@ class Archiver:
             chain.child = None
         if chain.stop.is_set():
             return
-        chain.error = f"{chain.node}: {why}"
-        _log.warning("wal_receiver_ended", cluster=self._cluster.name, message=chain.error)
+        told, chain.error = chain.error, f"{chain.node}: {why}"
+        if chain.error != told:  # once, however often it is tried
+            _log.warning("wal_receiver_ended", cluster=self._cluster.name, message=chain.error)
         if time.monotonic() - began < HEALTHY_S:
             raise _Ended
 
