@@ -93,6 +93,18 @@ def test_witness_down_the_nodes_renew_what_is_open_but_open_nothing(tmp_path: Pa
     assert renewed.deadline == 999.9 + 5.0
 
 
+@pytest.mark.parametrize(("role", "offered"), [(Role.STANDBY, "b"), (Role.DETACHED, "")])
+def test_only_a_node_that_follows_is_offered_to_readers(tmp_path: Path, role: Role, offered: str) -> None:
+    """A former primary that has not been repaired holds rows that nobody else has, or none at all."""
+    lease = LeaseFile(tmp_path / "main.lease")
+    keeper = LeaseKeeper(lease, Policy(), lambda: 1000.0)
+    state = replace(STATE, nodes=(STATE.nodes[0], replace(STATE.nodes[1], role=role)))
+    assert keeper.renew(state, _nodes((3, 999.0), (3, 999.0)), read_at=999.0, standby_lag=0.1)
+    opened = lease.read()
+    assert opened is not None
+    assert opened.standby == offered
+
+
 def test_a_claimed_change_keeps_the_lease_shut(tmp_path: Path) -> None:
     lease = LeaseFile(tmp_path / "main.lease")
     keeper = LeaseKeeper(lease, Policy(), lambda: 1000.0)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from understudy.decide.plans import CHANGES
 from understudy.errors import EngineError
 from understudy.lease import Lease, LeaseFile, Phase
-from understudy.model import ClusterState, NodeView, PlanKind, Policy, Step
+from understudy.model import ClusterState, NodeView, PlanKind, Policy, Role, Step
 
 _QUIET_POLL = 0.001
 """Seconds between two looks at the in-flight counts: part of the stall of every planned change."""
@@ -65,7 +65,7 @@ class LeaseKeeper:
             epoch, primary, standby = present.epoch, present.primary, present.standby
         else:
             votes["witness"] = (state.epoch, read_at)
-            epoch, primary, standby = state.epoch, state.primary, state.other
+            epoch, primary, standby = state.epoch, state.primary, _readable(state)
             if _change_claimed(state):
                 return False
         at = confirmed(epoch, votes)
@@ -117,7 +117,7 @@ class LeaseKeeper:
                 phase=Phase.HOLDING if planned else Phase.CHANGING,
                 deadline=max(until, ends),
                 renewed=now,
-                standby=state.other,
+                standby=_readable(state),
             )
         )
         while busy := self._lease.quiet(before_epoch=state.epoch):
@@ -129,6 +129,11 @@ class LeaseKeeper:
                     )
                 return
             await asyncio.sleep(_QUIET_POLL)
+
+
+def _readable(state: ClusterState) -> str:
+    """The node that readers may be sent to; not a former primary before its repair, which has rows of its own."""
+    return state.other if state.record(state.other).role is Role.STANDBY else ""
 
 
 def _change_claimed(state: ClusterState) -> bool:
