@@ -15,7 +15,7 @@ GROWTH = 48 * MIB
 """What the peak may grow by from the first 64 MiB to all of it: less than a tenth of what passes."""
 
 PROGRAM = """
-import json, os, resource, sys
+import json, os, sys
 from pathlib import Path
 from understudy.backup.keys import Key, Keys
 from understudy.backup.store import open_store
@@ -33,7 +33,8 @@ def stream(count):
         yield number.to_bytes(4, "big") + block[4:]
 
 def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    # Not getrusage: its peak is that of the parent at first.
+    return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) * 1024
 
 def there_and_back(key, count):
     write_part(stream(count), [store], key, "archive", keys, Progress(key))
@@ -63,7 +64,7 @@ def measured(destination: dict[str, object], megabytes: int) -> dict[str, int]:
 def test_a_folder(tmp_path: Path) -> None:
     found = measured({"name": "nas", "folder": str(tmp_path)}, 512)
     assert found["growth"] < GROWTH, found
-    assert found["first"] < 150 * MIB, found
+    assert 20 * MIB < found["first"] < 150 * MIB, found
 
 
 @pytest.mark.slow
