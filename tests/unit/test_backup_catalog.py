@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-
 from tests.unit.backup_records import manifest, verification
+
 from understudy.backup.catalog import Catalog
 from understudy.backup.manifest import Kind, Manifest
 from understudy.backup.prune import Pruned, prune

@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from tests.unit.backup_records import manifest, verification
+
 from understudy.backup.manifest import Kind, Level, Manifest, Verdict, Verification
 from understudy.backup.retention import Plan, decide
 from understudy.config_backup import Retention
