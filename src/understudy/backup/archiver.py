@@ -36,7 +36,7 @@ from understudy.backup import wal
 from understudy.backup.keys import Keys
 from understudy.backup.programs import Child, command_line, program
 from understudy.backup.source import APPLICATION, BackupError, BackupRefused, Source, alone, clean
-from understudy.backup.store import Store
+from understudy.backup.store import Locked, Store
 from understudy.config_backup import Physical
 from understudy.errors import UnderstudyError
 from understudy.model import Cluster
@@ -293,6 +293,7 @@ class Archiver:
             _ask(source.dsn, "SELECT pg_create_physical_replication_slot(%s, true)", self._slot)
         chain = _Chain(node=source.node, dsn=source.dsn, system=look.system, major=look.major, folder=folder)
         self._marks.clear()
+        self._flushed = 0
         with self._lock:
             self._chain = chain
         self._start_receiving(chain)
@@ -395,9 +396,9 @@ class Archiver:
 
     def _receive(self, chain: _Chain) -> None:
         """Run pg_receivewal to its end. Returns when it was told to stop, or ran long; raises `_Ended`."""
-        line, environment = command_line(chain.dsn, "wal", application_name=self._slot)
         began = time.monotonic()
         try:
+            line, environment = command_line(chain.dsn, "wal", application_name=self._slot)
             arguments = [
                 *(str(program("pg_receivewal", chain.major)), f"--directory={chain.folder}"),
                 *(f"--slot={self._slot}", "--synchronous", "--no-loop", "--no-password", f"--dbname={line}"),
@@ -441,8 +442,8 @@ class Archiver:
                 self._ship(store, stop)
                 if time.monotonic() >= due and self._ship_unfinished(store, seen):
                     due = time.monotonic() + self._policy.partial_every
-            except (UnderstudyError, OSError) as error:
-                self._note(store, error=str(error))
+            except Exception as error:  # told, and tried again: nobody would notice a shipper that ended
+                self._note(store, error=str(error) or type(error).__name__)
                 raise _Ended from error
             stop.wait(LOOK_S)
 
@@ -460,7 +461,8 @@ class Archiver:
             wal.put(store, key, path, self._keys)
             if wal.is_segment(path.name):
                 self._note(store, last=path.name)
-                store.delete([key + wal.PARTIAL])
+                with contextlib.suppress(Locked):  # where nothing may be deleted it stays, and is passed over
+                    store.delete([key + wal.PARTIAL])
             self._done(path, store)
         self._note(store, waiting=0, error="")
 
