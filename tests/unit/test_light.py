@@ -151,3 +151,10 @@ def test_older_is_never_better(ages: list[float]) -> None:
         order.index(item(replace(GOOD, backups=(backup(age),)), "backup").light) for age in sorted(ages)
     ]
     assert lights == sorted(lights)
+
+
+def test_what_lies_in_destinations_that_do_not_answer_is_not_known() -> None:
+    facts = Facts(in_sync=True, storage={"nas": "nas: no such folder", "cloud": "cloud: 503"})
+    found = {item.name: item.light for item in judge("main", facts, WANTED, NOW.timestamp()).items}
+    assert found["backup"] is found["verification"] is Light.AMBER
+    assert found["storage"] is Light.RED

@@ -17,7 +17,8 @@ from understudy.config_backup import Backup
 from understudy.errors import LeaseError, UnderstudyError, WitnessError
 from understudy.lease import LeaseFile
 from understudy.model import Cluster, ClusterState, Role, Rpo
-from understudy.readiness import journal
+from understudy.readiness import journal, kept
+from understudy.readiness.kept import Archive, Told
 from understudy.readiness.light import DAY, Facts, Readiness, Wanted, judge
 from understudy.strict_json import RecordError
 from understudy.witness import SqliteWitness
@@ -29,12 +30,37 @@ DRILL_EVERY: Final = 35 * DAY
 def look(config: Config, cluster: Cluster) -> Readiness:
     """The light of a cluster as it is now. What cannot be looked at is said in its items; raises nothing of ours."""
     now = datetime.now(UTC)
+    return judge(cluster.name, facts_of(config, cluster, now), wanted(config.backup), now.timestamp())
+
+
+def told(config: Config, cluster: Cluster, before: Told | None) -> Told:
+    """The light and all that it was made of. While no destination answers, the backups are as they were ``before``."""
+    now = datetime.now(UTC)
+    at = now.isoformat(timespec="seconds")
+    facts, promised = facts_of(config, cluster, now), wanted(config.backup)
+    stock = before.stock if before is not None else None
+    if facts.places is not None:
+        stock = kept.stock(at, facts.backups, facts.places, facts.verifications, facts.problems)
+    return Told(
+        at=at,
+        readiness=judge(cluster.name, facts, promised, now.timestamp()),
+        objectives=_objectives(promised),
+        stock=stock,
+        archiving=promised.wal is not None,
+        archive=_archive(config, cluster, now) if promised.wal is not None else None,
+        drills=kept.drilled(facts.journals),
+        wrong=tuple(facts.wrong),
+    )
+
+
+def facts_of(config: Config, cluster: Cluster, now: datetime) -> Facts:
+    """What is known now. ``now``: in UTC."""
     facts = _standby(config, cluster)
-    journals, _ = journal.all_of(config.directory / "drills")
-    facts = replace(facts, journals=[found for found in journals if found.cluster == cluster.name])
-    if config.backup is not None:
-        facts = _backups(facts, config, cluster, now)
-    return judge(cluster.name, facts, wanted(config.backup), now.timestamp())
+    journals, wrong = journal.all_of(config.directory / "drills")
+    facts = replace(
+        facts, journals=[found for found in journals if found.cluster == cluster.name], wrong=wrong
+    )
+    return facts if config.backup is None else _backups(facts, config, cluster, now)
 
 
 def wanted(policy: Backup | None) -> Wanted:
@@ -50,6 +76,16 @@ def wanted(policy: Backup | None) -> Wanted:
         rto=targets.rto,
         rpo=targets.rpo,
     )
+
+
+def _objectives(promised: Wanted) -> dict[str, float]:
+    named = {
+        "recovery_time": promised.rto,
+        "data_loss": promised.rpo,
+        "backup_age": promised.backup_every,
+        "verification_age": promised.verify_every,
+    }
+    return {name: seconds for name, seconds in named.items() if seconds is not None}
 
 
 # --- the standby --------------------------------------------------------------------------------------------
@@ -106,6 +142,8 @@ def _backups(facts: Facts, config: Config, cluster: Cluster, now: datetime) -> F
     return replace(
         facts,
         backups=survey.backups,
+        places=survey.places,
+        problems=survey.problems,
         verifications=shelf.catalog.verifications(cluster.name),
         key=shelf.key_trouble(),
         gap=_gap(shelf, survey.backups, storage),
@@ -144,13 +182,25 @@ def _gap(shelf: Shelf, backups: Sequence[Manifest], storage: dict[str, str]) -> 
 
 def _unstored(config: Config, cluster: Cluster, now: datetime) -> float | None:
     """Seconds of commits that only one destination or none has; None: the archiver says nothing."""
+    archive = _archive(config, cluster, now)
+    return None if archive is None or archive.until is None else max(0.0, now.timestamp() - archive.until)
+
+
+def _archive(config: Config, cluster: Cluster, now: datetime) -> Archive | None:
+    """How the archiver stands; None where it has told nothing lately."""
     try:
         status = archiving.read(archiving.path_of(config.directory, cluster.name), now)
     except (RecordError, OSError):
         return None
     if status is None:
         return None
-    known = [place.until for place in status.destinations if place.until is not None]
-    return (
-        max(0.0, now.timestamp() - min(known)) if len(known) == len(status.destinations) and known else None
+    until = [place.until for place in status.destinations]
+    known = [moment for moment in until if moment is not None]
+    errors = (f"{place.destination}: {place.error}" for place in status.destinations if place.error)
+    return Archive(
+        receiving=status.receiving,
+        until=min(known) if known and len(known) == len(until) else None,
+        retained=status.retained,
+        spool=status.spool,
+        trouble="; ".join(filter(None, (status.trouble, *errors))),
     )

@@ -16,6 +16,7 @@ from understudy.backup.manifest import Level, Manifest, Verdict, Verification
 from understudy.readiness.journal import Journal, Outcome
 
 DAY: Final = 86400.0
+_UNSEEN: Final = "the destinations could not be looked at"
 
 
 class Light(StrEnum):
@@ -74,7 +75,9 @@ class Facts:
     """What is known of a cluster just now.
 
     Args:
-        backups, verifications: of this cluster, in any order. journals: of its drills, oldest first.
+        backups, verifications: of this cluster, in any order. places: by id, the destinations that have it; None: no
+        destination could be looked at.
+        problems: what could not be read there. journals: of its drills, oldest first; wrong: what is wrong with them.
         unstored: seconds of write-ahead log that no destination has; None: not known.
         gap: why there is no unbroken log since the newest base backup, or empty.
         in_sync: None where nothing was seen of the standby. lag: how far it is behind, in seconds.
@@ -83,7 +86,10 @@ class Facts:
 
     backups: Sequence[Manifest] = ()
     verifications: Sequence[Verification] = ()
+    places: Mapping[str, tuple[str, ...]] | None = None
+    problems: Sequence[str] = ()
     journals: Sequence[Journal] = ()
+    wrong: Sequence[str] = ()
     unstored: float | None = None
     gap: str = ""
     in_sync: bool | None = None
@@ -128,6 +134,8 @@ def _standby(facts: Facts) -> Item:
 def _backup(facts: Facts, wanted: Wanted, now: float) -> Item:
     if wanted.backup_every is None:
         return Item(name="backup", light=Light.OFF, detail="no schedule is configured")
+    if _silent(facts):
+        return Item(name="backup", light=Light.AMBER, detail=_UNSEEN)
     if not facts.backups:
         return Item(name="backup", light=Light.RED, detail="there is no backup")
     newest = max(facts.backups, key=lambda manifest: manifest.finished)
@@ -144,6 +152,8 @@ def _verification(facts: Facts, wanted: Wanted, now: float) -> Item:
     name = "verification"
     if wanted.verify_every is None:
         return Item(name=name, light=Light.OFF, detail="no schedule is configured")
+    if _silent(facts):
+        return Item(name=name, light=Light.AMBER, detail=_UNSEEN)
     newest = max(facts.verifications, key=lambda found: found.at, default=None)
     if newest is not None and newest.verdict is Verdict.FAIL:
         return Item(name=name, light=Light.RED, detail=f"the newest one, of {newest.backup}, failed")
@@ -162,6 +172,11 @@ def _verification(facts: Facts, wanted: Wanted, now: float) -> Item:
         detail=f"{last.backup} was restored and compared {_span(age)} ago, in {last.restore_seconds:.0f} s",
         value=age,
     )
+
+
+def _silent(facts: Facts) -> bool:
+    """No destination could be looked at: nobody can say what is in them."""
+    return bool(facts.storage) and all(facts.storage.values())
 
 
 def _wal(facts: Facts, wanted: Wanted) -> Item:

@@ -18,8 +18,8 @@ from understudy.backup.shelf import Shelf
 from understudy.cli.app import main
 from understudy.demo.lab import CLUSTER, Lab
 from understudy.model import Rpo
-from understudy.readiness import part
 from understudy.readiness.gather import look
+from understudy.readiness.kept import Reader
 from understudy.readiness.light import Light
 
 TABLES = """
@@ -100,8 +100,8 @@ def test_the_light_is_looked_at_and_kept_for_others(lab: Lab) -> None:
     loaded = config.load(lab.config_file, {})
 
     def lights() -> dict[str, Light]:
-        told = part.read(lab.directory, CLUSTER, datetime.now(UTC))
-        return {} if told is None else {item.name: item.light for item in told.items}
+        told = Reader(lab.directory, CLUSTER).told()
+        return {} if told is None else {item.name: item.light for item in told.readiness.items}
 
     lab.await_true(lambda: bool(lights()), 90, "a light")
     found = {item.name: item.light for item in look(loaded, loaded.cluster(CLUSTER)).items}
