@@ -329,7 +329,9 @@ def _told() -> Iterator[None]:
     try:
         yield
     except BackupError as error:
-        if "canceling statement due to" in str(error) and "LOCK TABLE" in str(error):
+        words = str(error)
+        late = "could not obtain lock on relation" in words  # a worker of the directory form
+        if late or ("canceling statement due to" in words and "LOCK TABLE" in words):
             raise _LockedOut(str(error)) from None
         raise
 

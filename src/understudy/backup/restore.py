@@ -29,7 +29,7 @@ from understudy.backup.manifest import Finding, Kind, Manifest, Verdict
 from understudy.backup.programs import Child, command_line, program
 from understudy.backup.source import BackupError, BackupRefused, clean, connect
 from understudy.backup.store import Store
-from understudy.backup.stream import Progress, read_part
+from understudy.backup.stream import PartError, Progress, read_part
 from understudy.config import Config
 from understudy.config_dsn import parse_dsn
 from understudy.embedded import EmbeddedPostgreSQL
@@ -192,13 +192,20 @@ def put_archive(manifest: Manifest, chunks: Iterable[bytes], place: Path) -> Pat
                 file.write(chunk)
         return target
     target.mkdir()
-    with tarfile.open(fileobj=_Readable(iter(chunks)), mode="r|") as tar:  # type: ignore[call-overload]
-        tar.extractall(target, filter="data")
+    source = _Readable(iter(chunks))
+    try:
+        with tarfile.open(fileobj=source, mode="r|") as tar:  # type: ignore[call-overload]
+            tar.extractall(target, filter="data")
+        source.drain()
+    except tarfile.TarError as error:
+        raise PartError(
+            f"{manifest.id}: {ARCHIVE}: expected a tar of the dump, found none: {error}"
+        ) from None
     return target
 
 
 class _Readable:
-    """Chunks as a file to read from, to its end: what is behind the tar's end is read, and so checked, too."""
+    """Chunks as a file to read from."""
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
         self._chunks, self._held = chunks, b""
@@ -209,7 +216,8 @@ class _Readable:
         taken, self._held = self._held[:size], self._held[size:]
         return taken
 
-    def close(self) -> None:
+    def drain(self) -> None:
+        """Read what is left: a part is complete and authentic only when it has been read to its end."""
         for _ in self._chunks:
             pass
 

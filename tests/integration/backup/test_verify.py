@@ -91,6 +91,20 @@ def test_cut_at_a_chunk_boundary_fails(
     assert backed.verify(manifest, Level.BYTES).verdict is Verdict.FAIL
 
 
+@pytest.mark.parametrize("form", ["custom", "directory"])
+def test_damage_is_noticed_without_encryption_too(backed: Backed, form: str) -> None:
+    plain = replace(backed, keys=None)  # type: ignore[arg-type]
+    manifest = plain.create(form=form)
+    path = plain.part(manifest, "archive")
+    data = path.read_bytes()
+    path.chmod(0o600)
+    for at in range(5, len(data), len(data) // 12):
+        path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+        assert plain.verify(manifest, Level.ARCHIVE).verdict is Verdict.FAIL
+    path.write_bytes(data)
+    assert plain.verify(manifest, Level.ARCHIVE).verdict is Verdict.PASS
+
+
 def test_a_part_of_another_backup_fails(
     backed: Backed, manifest: Manifest, damaged: Callable[..., None]
 ) -> None:
