@@ -19,7 +19,7 @@ from understudy.backup import physical, pitr
 from understudy.backup.archiver import Archiver, Status
 from understudy.backup.manifest import Manifest
 from understudy.backup.pitr import Target
-from understudy.backup.source import primary_of
+from understudy.backup.source import Source, primary_of
 from understudy.backup.store import Store
 from understudy.config_backup import Physical
 from understudy.embedded import EmbeddedPostgreSQL
@@ -57,12 +57,12 @@ class Archive:
         assert self.archiver is not None
         return self.archiver.status
 
-    def start(self, *more: Store) -> None:
-        """Start an archiver and wait until it receives."""
+    def start(self, *more: Store, primary: Callable[[], Source] | None = None) -> None:
+        """Start an archiver and wait until it receives. ``primary``: somebody else than the witness says."""
         cluster = self.backed.world.pair.cluster
         self.archiver = Archiver(
             cluster, [*self.stores, *more], self.backed.keys, spool=self.folder / "spool", policy=self.policy,
-            primary=lambda: primary_of(self.backed.config, cluster),
+            primary=primary or (lambda: primary_of(self.backed.config, cluster)),
         )  # fmt: skip
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self.archiver.run, args=(self._stop,))

@@ -17,7 +17,7 @@ from understudy.backup import physical, pitr, wal
 from understudy.backup.keys import Key, Keys
 from understudy.backup.manifest import Kind, Level, Manifest, Verdict
 from understudy.backup.pitr import Latest, Lsn, Name, OutOfReach, Time
-from understudy.backup.source import BackupError, BackupRefused
+from understudy.backup.source import BackupError, BackupRefused, primary_of
 
 
 @dataclass
@@ -214,6 +214,42 @@ def test_a_changed_file_fails_the_proof(story: Story) -> None:
             pitr._verify_files(job)
     finally:
         shutil.rmtree(job.data)
+
+
+@pytest.mark.slow
+def test_the_log_is_followed_onto_the_timeline_of_a_restored_copy(story: Story) -> None:
+    """A copy at 3000 is written to and archived in its original's place; the base backup reaches into its timeline,
+    past the rows 3001 to 5000 that the original had."""
+    archive, backed = story.archive, story.archive.backed
+    with archive.restored(story.base, Name("before the mistake")) as copy:
+        with (copy.server.data / "pg_hba.conf").open("a") as hba:
+            hba.write("host replication postgres 127.0.0.1/32 scram-sha-256\n")
+        dsn = copy.server.dsn(dbname=backed.world.pair.database)
+        with psycopg.connect(
+            dsn, autocommit=True, options="-c default_transaction_read_only=off"
+        ) as connection:
+            connection.execute("SELECT pg_reload_conf()")
+            alone = Archive(backed=backed, servers={}, folder=archive.folder / "copy")
+            alone.folder.mkdir()
+            alone.start(
+                primary=lambda: replace(primary_of(backed.config, backed.world.pair.cluster), dsn=dsn)
+            )
+            try:
+                connection.execute("INSERT INTO row SELECT generate_series(6001, 7000)")
+                connection.execute("SELECT pg_switch_wal()")
+                connection.execute("INSERT INTO row SELECT generate_series(7001, 8000)")
+                alone.await_shipped()
+            finally:
+                alone.stop()
+    try:
+        reached = wal.reach(story.base, wal.archive_of(
+            backed.store, story.base.cluster, story.base.system_identifier, backed.keys))  # fmt: skip
+        assert (reached.timeline, reached.missing) == (2, "")
+        with archive.restored(story.base, Latest()) as restored:
+            assert archive.rows(restored) == {*range(1, 3001), *range(6001, 8001)}
+    finally:  # the other tests are about the first timeline
+        for file in archive.segment(story.base, "x").parent.glob("00000002*"):
+            file.unlink()
 
 
 # --- who may --------------------------------------------------------------------------------------------------
