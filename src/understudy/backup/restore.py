@@ -152,7 +152,8 @@ def _restored(work: _Work, server: psycopg.Connection, inside: str, notes: Seque
     manifest, name = work.manifest, _database(inside)
     work.tell(f"{manifest.id}: restoring into {name}")
     began = time.monotonic()
-    owners = _is_superuser(server) and all(n.verdict is Verdict.PASS for n in notes)
+    lacking = any(n.what == "roles" and n.verdict is not Verdict.PASS for n in notes)
+    owners = _is_superuser(server) and not lacking
     run_restore(manifest, work.staged, inside, tables=work.chosen, owners=owners, jobs=work.jobs)
     seconds = time.monotonic() - began
     left = () if owners else (note("owners", "all of it belongs to the role that restored it; no grants"),)

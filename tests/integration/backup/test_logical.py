@@ -13,7 +13,7 @@ from tests.integration.backup.world import LARGE, RICH, Backed, backed_pair
 
 from understudy.backup import logical, roles, snapshot
 from understudy.backup.catalog import Catalog
-from understudy.backup.manifest import Kind, Verdict
+from understudy.backup.manifest import Kind, Level, Verdict
 from understudy.backup.source import BackupError, BackupRefused
 from understudy.backup.store import open_store
 from understudy.backup.stream import read_part
@@ -27,7 +27,7 @@ def backed(server_pair: Servers, tmp_path_factory: pytest.TempPathFactory) -> It
         yield backed
 
 
-@pytest.mark.parametrize("form", ["custom", "directory"])
+@pytest.mark.parametrize("form", ["custom", pytest.param("directory", marks=pytest.mark.slow)])
 def test_a_backup_restores_to_the_same_contents(backed: Backed, form: str) -> None:
     manifest = backed.create(form=form)
     assert manifest.kind is Kind.LOGICAL
@@ -91,7 +91,7 @@ def test_a_name_that_is_no_table_with_rows_is_refused(backed: Backed, name: str)
 def test_the_schema_alone(backed: Backed) -> None:
     manifest = backed.create(scope=("schema-only",))
     assert (manifest.tables, manifest.sequences) == ((), ())
-    assert backed.verify(manifest).verdict is Verdict.PASS
+    assert backed.verify(manifest, Level.ARCHIVE).verdict is Verdict.PASS
 
 
 def test_tables_that_cannot_be_read_refuse_the_backup(backed: Backed) -> None:
@@ -135,6 +135,7 @@ def test_a_table_that_stays_locked_refuses_the_backup(
     backed: Backed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(snapshot, "PATIENCE_S", 0.5)
+    monkeypatch.setitem(snapshot._SETTINGS, "lock_timeout", "100")
     with backed.world.pair.connect("a") as other, other.transaction():
         other.execute("LOCK TABLE bare IN ACCESS EXCLUSIVE MODE")
         with pytest.raises(BackupRefused, match="a table is locked"):
@@ -151,6 +152,7 @@ def test_the_roles_are_in_it_without_passwords(backed: Backed) -> None:
     assert b"SCRAM" not in text
 
 
+@pytest.mark.slow
 def test_large_objects_are_counted(backed: Backed) -> None:
     backed.sql("SELECT lo_from_bytea(0, 'one'), lo_from_bytea(0, 'two')")
     try:

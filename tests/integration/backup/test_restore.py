@@ -96,6 +96,18 @@ def test_an_older_server_and_missing_extensions_are_refused(
     assert databases(server) == before
 
 
+def test_a_locale_that_is_not_there(backed: Backed, manifest: Manifest, server: psycopg.Connection) -> None:
+    dsn = target(backed, "elsewhere")
+    result = restored(backed, replace(manifest, locale="xx_YY.UTF-8"), dsn)
+    assert result.equal
+    assert [f.verdict for f in result.findings if f.what == "locale"] == [Verdict.INCONCLUSIVE]
+    with psycopg.connect(dsn) as connection:
+        owner = connection.execute("SELECT relowner::regrole::text FROM pg_class WHERE relname = 'animal'")
+        assert owner.fetchone() == ("app",)
+    proof = backed.verify(replace(manifest, locale="xx_YY.UTF-8"))
+    assert proof.verdict is Verdict.PASS, proof.checks
+
+
 def test_one_table_with_the_schema_of_all(
     backed: Backed, manifest: Manifest, server: psycopg.Connection
 ) -> None:
