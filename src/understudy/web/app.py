@@ -15,7 +15,7 @@ from understudy.agent.service import Running
 from understudy.config_api import Api
 from understudy.errors import UnderstudyError
 from understudy.plain import plain
-from understudy.web import actions, balancer, clusters, health, metrics, page
+from understudy.web import actions, balancer, clusters, health, metrics, page, readiness
 from understudy.web.auth import Gatekeeper, Guard
 from understudy.web.watcher import Watcher
 
@@ -48,6 +48,7 @@ def create_app(running: Running) -> FastAPI:
     app.include_router(balancer.router(watcher))
     app.include_router(health.router(watcher))
     app.include_router(clusters.router(watcher, guard))
+    app.include_router(readiness.router(watcher, guard))
     app.include_router(actions.router(watcher, guard))
     app.include_router(metrics.router(watcher, guard))
     page.mount(app, running)

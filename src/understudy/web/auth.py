@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import secrets
 import time
 from collections import OrderedDict
 from enum import IntEnum
@@ -18,6 +19,8 @@ _PER_SECOND = 1.0
 _ADDRESSES = 1024
 """Addresses remembered; past that the one that was quiet longest is forgotten."""
 MAX_BODY = 16 * 1024
+_TICKET = 900.0
+"""Seconds for which a link with a ticket opens."""
 
 
 class Role(IntEnum):
@@ -59,6 +62,7 @@ class Guard:
     def __init__(self, api: Api) -> None:
         self._api = api
         self._attempts = Attempts()
+        self._key = secrets.token_bytes(32)
 
     def role(self, request: Request) -> Role:
         """The role of its token. Raises HTTPException 401 for a wrong one, 429 after too many of them."""
@@ -93,6 +97,24 @@ class Guard:
         if role is Role.READER:
             raise HTTPException(403, "this token may look, not act")
         raise HTTPException(401, "a token is needed", {"WWW-Authenticate": "Bearer"})
+
+    # --- links -------------------------------------------------------------------------------------------
+
+    def ticket(self, path: str) -> str:
+        """What to add to a link to ``path``, so that it opens for some minutes without a token; empty: it is open."""
+        if not self._api.guarded:
+            return ""
+        until = f"{int(time.time() + _TICKET)}"
+        return f"?ticket={until}.{self._sign(until, path)}"
+
+    def opened(self, ticket: str, path: str) -> Role:
+        """The role of who shows a ticket: that of a reader where it is one of ours for ``path``, not too old."""
+        until, _, signature = ticket.partition(".")
+        good = hmac.compare_digest(signature.encode(), self._sign(until, path).encode())
+        return Role.READER if good and float(until) > time.time() else Role.NOBODY
+
+    def _sign(self, until: str, path: str) -> str:
+        return hmac.new(self._key, f"{until} {path}".encode(), "sha256").hexdigest()
 
 
 def _same(given: str, known: str) -> bool:

@@ -19,6 +19,7 @@ from understudy.decide.plans import CHANGES
 from understudy.errors import UnderstudyError
 from understudy.lease import boot_now
 from understudy.model import Cluster, ClusterState, NodeView, Role
+from understudy.readiness.kept import Reader
 from understudy.witness import Event
 
 _EVERY = 0.25
@@ -92,6 +93,8 @@ class Watcher:
         self.running = running
         self._states: dict[str, tuple[float, ClusterState]] = {}
         self._watches: dict[str, Watch] = {}
+        self.readers = {name: Reader(running.config.directory, name) for name in running.agents}
+        """By cluster: what the agent keeps of its readiness, backups and drills."""
         self._after: dict[str, int] = {}
         self.published: dict[str, Event] = {}
         """By cluster: the newest event that says who became primary."""
