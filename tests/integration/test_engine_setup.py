@@ -139,11 +139,18 @@ async def test_check_finds_what_is_missing_and_says_how_to_mend_it(pair: Pair) -
         user="postgres",
     )
     pair.sql("b", "CREATE TABLE other (id int PRIMARY KEY)")
+    for node in "ab":
+        pair.sql(node, "CREATE TABLE tenant (id int PRIMARY KEY)")
+        pair.sql(
+            node, "ALTER TABLE tenant ENABLE ROW LEVEL SECURITY"
+        )  # not FORCE: its owner's members see all
+    pair.sql("a", "ALTER TABLE tenant FORCE ROW LEVEL SECURITY")
     engine = PostgreSQLEngine(pair.cluster)
     result = await engine.check()
     assert set(findings(result, Severity.ERROR)) == {
         "a database owner",
         "a view pg_replication_origin_status",
+        "a row-level security",
         "b read-only override",
         "b schema",
     }

@@ -180,6 +180,31 @@ async def test_rows_missing_doubled_or_misplaced_are_found(world: World) -> None
             root.execute("ALTER TABLE gone RENAME TO parted_2")
 
 
+async def test_rows_that_a_policy_hides_from_us_are_no_equal_contents(world: World) -> None:
+    """Without BYPASSRLS the agent would see no row of either node, and find them equal whatever they hold."""
+    secure = "ALTER TABLE types ENABLE ROW LEVEL SECURITY; ALTER TABLE types FORCE ROW LEVEL SECURITY"
+    async with world.sessions() as sessions:
+        await fresh(world, sessions)
+        world.run("oak", "INSERT INTO types (id) VALUES (1)")
+        assert (await verify(sessions, world.cluster, "oak", "elm")).equal
+        with world.root("oak") as oak, world.root("elm") as elm:
+            try:
+                for root in (oak, elm):
+                    root.execute(secure)
+                elm.execute("DELETE FROM types")
+                with pytest.raises(EngineError, match="row-level security"):
+                    await verify(sessions, world.cluster, "oak", "elm")
+                for root in (oak, elm):
+                    root.execute("ALTER ROLE understudy BYPASSRLS")
+                assert (await verify(sessions, world.cluster, "oak", "elm")).different == ("public.types",)
+            finally:
+                for root in (oak, elm):
+                    root.execute(
+                        "ALTER ROLE understudy NOBYPASSRLS; ALTER TABLE types DISABLE ROW LEVEL SECURITY"
+                    )
+                    root.execute("ALTER TABLE types NO FORCE ROW LEVEL SECURITY")
+
+
 async def test_a_table_that_stays_locked_is_an_error_and_blocks_nobody(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -153,6 +153,20 @@ _PRIVILEGES = (
         "GRANT {1} TO {0};",
     ),
     Rule(
+        # The agent reads as its own role, and replication applies each row as the table's owner (run_as_owner = false):
+        # FORCE subjects both. postgresql.org/docs/16/logical-replication-security.html
+        "row-level security",
+        Severity.ERROR,
+        "SELECT r.rolname, min(c.oid::regclass::text), count(DISTINCT c.oid) FROM pg_class c"
+        " JOIN pg_namespace n ON n.oid = c.relnamespace"
+        " JOIN pg_roles r ON r.rolname = current_user OR r.oid = c.relowner"
+        f" WHERE {APPLICATION_TABLE} AND c.relrowsecurity AND c.relforcerowsecurity"
+        " AND NOT r.rolsuper AND NOT r.rolbypassrls GROUP BY r.rolname ORDER BY 1",
+        "role {0} is subject to the row-level security of {1} ({2} such tables): their rows would be hidden from the"
+        " agent, and replication would stop",
+        "ALTER ROLE {0} BYPASSRLS; -- where applications log in as {0}, first let another role own the tables",
+    ),
+    Rule(
         "parameter session_replication_role",
         Severity.ERROR,
         "SELECT current_user WHERE NOT has_parameter_privilege('session_replication_role', 'SET')",
