@@ -134,7 +134,7 @@ def compare_streams(lab: Lab, folder: Path, repeat: int) -> common.Result:
             shutil.rmtree(target)
             if number:
                 runs[name].append(found)
-                common.say(f"{name} {number}: {found[1] / found[0] / 1e6:.0f} MB/s")
+                common.say(f"{name} {number}: {found[0]:.2f} s")
     raw = max(size for _, size, _ in runs["ours"])
     speed = {name: [raw / seconds / 1e6 for seconds, _, _ in found] for name, found in runs.items()}
     pairs = [a / b for a, b in zip(speed["ours"], speed["peer"], strict=True)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import os
 import signal
 import threading
@@ -22,8 +23,9 @@ from understudy.backup.manifest import Manifest, Verdict
 from understudy.backup.source import BackupAborted, BackupError, BackupRefused
 from understudy.backup.store import Stored
 from understudy.backup.store_folder import FolderStore
+from understudy.config import Config
 from understudy.embedded import processes
-from understudy.model import RequestKind
+from understudy.model import Cluster, RequestKind
 
 # More than the pipe, the queues and the compressor hold: pg_dump waits for the destination.
 BULK = """
@@ -78,13 +80,16 @@ def left(backed: Backed) -> list[str]:
     return [item.key for item in backed.store.list("")]
 
 
-def dumps() -> list[int]:
-    """Our children that run pg_dump."""
+def dumps(parent: int | None = None) -> list[int]:
+    """The children of a process (this one) that run pg_dump."""
     found = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = path.read_text().rpartition(")")[2].split()
-            if int(fields[1]) == os.getpid() and (path.parent / "exe").readlink().name == "pg_dump":
+            if (
+                int(fields[1]) == (parent or os.getpid())
+                and (path.parent / "exe").readlink().name == "pg_dump"
+            ):
                 found.append(int(path.parent.name))
         except OSError:
             continue
@@ -126,6 +131,32 @@ def test_cancelled_while_its_password_is_in_no_command_line(backed: Backed) -> N
         with pytest.raises(BackupAborted, match="cancelled"):
             future.result()
     assert left(backed) == before
+
+
+def back_up_and_hang(cluster: Cluster, directory: Path, folder: Path) -> None:
+    """The whole life of a process that is killed."""
+    config = Config(clusters=(cluster,), directory=directory, source="test", warnings=())
+    logical.create(config, cluster, [Held(folder)], None)
+
+
+@pytest.mark.slow
+def test_our_process_killed(backed: Backed) -> None:
+    """Its children go with it, nothing of it is a backup, and the next one does not mind."""
+    before, ids, world = left(backed), backed.ids, backed.world
+    arguments = (world.pair.cluster, world.directory, backed.folder)
+    process = multiprocessing.get_context("spawn").Process(target=back_up_and_hang, args=arguments)
+    process.start()
+    assert process.pid is not None
+    try:
+        writes_data(backed)
+        (child,) = dumps(process.pid)
+    finally:
+        process.kill()
+        process.join()
+    assert not processes.wait_gone([child], PATIENCE)
+    assert backed.ids == ids
+    backed.store.delete(set(left(backed)) - set(before))
+    assert backed.verify(backed.create()).verdict is Verdict.PASS
 
 
 @pytest.mark.slow
@@ -207,6 +238,22 @@ def test_the_server_dies(backed: Backed) -> None:
             server.start()
     assert left(backed) == before
     assert backed.verify(backed.create()).verdict is Verdict.PASS
+
+
+@pytest.mark.slow
+def test_a_frozen_server_is_left(backed: Backed) -> None:
+    before, cancel = left(backed), threading.Event()
+    server = backed.world.pair.servers["a"]
+    with half_done(backed, cancel=cancel) as (future, store):
+        server.freeze()
+        try:
+            store.go.set()
+            cancel.set()
+            with pytest.raises(BackupAborted, match="cancelled"):
+                future.result(PATIENCE)
+        finally:
+            server.thaw()
+    assert left(backed) == before
 
 
 def test_the_node_is_fenced(backed: Backed) -> None:
