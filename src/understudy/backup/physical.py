@@ -18,6 +18,7 @@ import tarfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -218,18 +219,27 @@ def _copy(
         key = f"{source.cluster}/{identifier}/{PART}"
         part = write_part(_watched(child, watch), stores, key, PART, keys, progress)
     guard.check()
+    finished = _server_time(source.dsn)
     still(source)
     position = watch.position()
     if position.system != facts.system:
         raise BackupError(f"{source.node}: the server was replaced during the backup; make it again")
     return Manifest(
         id=identifier, cluster=source.cluster, engine="postgresql", kind=Kind.PHYSICAL, form=FORM, scope=("all",),
-        node=source.node, epoch=source.epoch, started=started, finished=now_text(), database=facts.database,
+        node=source.node, epoch=source.epoch, started=started, finished=finished, database=facts.database,
         encoding=facts.encoding, locale=facts.locale, server_version=facts.version, client_version=version_of(binary),
         system_identifier=position.system, timeline=position.timeline, start_lsn=position.start_lsn,
         end_lsn=position.end_lsn, extensions=facts.extensions, tables=(), sequences=(), parts=(part,),
         recipients=keys.recipients if keys is not None else (), tool=f"understudy {understudy.__version__}",
     )  # fmt: skip
+
+
+def _server_time(dsn: str) -> str:
+    """Now by the server's clock, rounded up: a recovery to a time before it, by that clock, needs an older backup."""
+    with connect(dsn, "clock") as connection:
+        row = connection.execute("SELECT ceil(extract(epoch FROM clock_timestamp()))::bigint").fetchone()
+    assert row is not None
+    return datetime.fromtimestamp(row[0], UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _remove(stores: Sequence[Store], prefix: str, tell: Tell) -> None:

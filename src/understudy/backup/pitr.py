@@ -208,6 +208,12 @@ def _require(job: _Job, target: Target) -> None:
     manifest, path = job.manifest, job.path
     if isinstance(target, Time) and target.at.tzinfo is None:
         raise BackupRefused("the time to restore to has no time zone; write 2026-11-21T08:15:00+00:00")
+    if isinstance(target, Time) and target.at < datetime.fromisoformat(manifest.finished):
+        # PostgreSQL would stop at the first commit after the backup, and be silent about those before it.
+        raise OutOfReach(
+            f"{manifest.id}: was finished at {manifest.finished}, after {target.at.isoformat()};"
+            " restore from an older base backup"
+        )
     if isinstance(target, Name) and not _NAME.fullmatch(target.name):
         raise BackupRefused("expected the name of a restore point, 1 to 63 printable characters")
     if isinstance(target, Lsn) and target.position < manifest.end_lsn:

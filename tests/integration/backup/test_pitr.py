@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import psycopg
@@ -38,6 +38,7 @@ def story() -> Iterator[Story]:
         base = archive.base()
         sql = archive.backed.sql
         archive.insert(1, 1000)
+        sql("SELECT pg_sleep_until(%s::timestamptz)", base.finished)  # a moment before it is not to be had
         ((position,),) = sql("SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint")
         archive.insert(1001, 2000)
         ((moment,),) = sql("SELECT clock_timestamp()")
@@ -122,6 +123,13 @@ def test_a_target_past_the_end_says_how_far_one_can_get(story: Story) -> None:
             OutOfReach, match=r"was not reached: the log ends at 0/\w+, the last transaction .* at 20"
         ):
             restore(story, target)
+
+
+def test_a_moment_before_the_base_needs_an_older_one(story: Story) -> None:
+    """PostgreSQL itself would silently give what the base backup holds."""
+    for moment in (story.base.started, story.base.finished):
+        with pytest.raises(OutOfReach, match="older base backup"):
+            restore(story, Time(datetime.fromisoformat(moment) - timedelta(seconds=1)))
 
 
 def test_a_position_before_the_base_needs_an_older_one(story: Story) -> None:
