@@ -9,7 +9,7 @@ import pytest
 from tests.unit.backup_records import manifest, verification
 from tests.unit.test_journal import drill
 
-from understudy.backup.manifest import Level, Part, Verdict
+from understudy.backup.manifest import Kind, Level, Part, Verdict
 from understudy.readiness import kept
 from understudy.readiness.kept import LISTED, Archive, Reader, Told
 from understudy.readiness.light import Item, Light, Readiness
@@ -72,6 +72,10 @@ def test_only_the_newest_are_listed_all_are_counted() -> None:
     stock = kept.stock(NOW.isoformat(), many, {}, [], [])
     assert (len(stock.backups), stock.total) == (LISTED, LISTED + 1)
     assert stock.backups[0].id == many[-1].id
+    base = manifest("20250101T000000Z-physical-aaaaaa", NOW, Kind.PHYSICAL)
+    assert (
+        kept.stock(NOW.isoformat(), [base, *many], {}, [], []).backups[-1].id == base.id
+    )  # the newest of its kind
 
 
 def test_the_file_is_read_as_it_was_written_and_again_when_it_was_replaced(tmp_path: Path) -> None:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
+from tests.unit.test_journal import drill
+from tests.unit.test_kept import told
 from tests.unit.web_world import probe, state, world
 
 from understudy.model import Rpo
+from understudy.readiness import kept
 from understudy.witness import Entry
 
 ROOT = Path(__file__).parents[2]
+ARCHIVE = kept.Archive(receiving=True, until=5.0, retained=100, spool=0, trouble="")
 
 
 async def samples(client: object) -> dict[str, dict[tuple[str, ...], float]]:
@@ -46,6 +51,39 @@ async def test_in_sync_is_for_those_who_promise_it(tmp_path: Path) -> None:
         assert "understudy_cluster_in_sync" not in await samples(w.client)  # 0 would be an alarm
 
 
+async def test_what_the_agent_keeps_is_measured_too(tmp_path: Path) -> None:
+    now = datetime.now(UTC)
+    async with world(tmp_path) as w:
+        assert "understudy_readiness" not in await samples(w.client)  # nothing is kept yet
+        kept.write(tmp_path, "main", told(now))
+        found = await samples(w.client)
+        assert found["understudy_readiness"] == {("main", "backup"): 2.0}
+        assert found["understudy_readiness_timestamp_seconds"]["main",] == now.timestamp()
+        assert found["understudy_objective_seconds"] == {("main", "recovery_time"): 3600.0}
+        assert found["understudy_backups"] == {("main",): 2.0}
+        assert found["understudy_backup_bytes"] == {
+            ("main", "logical", "raw"): 4000.0,
+            ("main", "logical", "stored"): 1000.0,
+        }
+        assert set(found["understudy_verify_last_success_timestamp_seconds"]) == {
+            ("main", level) for level in ("bytes", "archive", "restore")
+        }
+        assert found["understudy_drill_last_outcome"] == {("main", drill().scenario): 0.0}
+        assert found["understudy_wal_receiving"] == {("main",): 1.0}
+        assert "understudy_wal_slot_retained_bytes" not in found  # nobody knows
+
+
+async def test_of_an_old_look_only_what_is_dated_remains(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        kept.write(tmp_path, "main", told(datetime.now(UTC) - timedelta(seconds=kept.STALE + 5)))
+        found = await samples(w.client)
+        assert found["understudy_backup_last_success_timestamp_seconds"]
+        assert found["understudy_readiness_timestamp_seconds"]
+        assert not {"understudy_readiness", "understudy_wal_receiving"} & set(found)
+        kept.path_of(tmp_path, "main").write_text("{")
+        assert "understudy_readiness_timestamp_seconds" not in await samples(w.client)
+
+
 async def test_a_failover_is_counted_once(tmp_path: Path) -> None:
     async with world(tmp_path) as w:
         watcher = w.client._transport.app.state.watcher  # type: ignore[attr-defined]
@@ -69,6 +107,7 @@ async def test_every_name_in_rules_and_dashboard_exists(tmp_path: Path) -> None:
     names = {name for text in asked for name in re.findall(r"understudy_\w+", text)}
     assert len(names) > 10
     async with world(tmp_path, rpo=Rpo.ZERO) as w:
+        kept.write(tmp_path, "main", told(datetime.now(UTC), archive=ARCHIVE))
         found = await samples(w.client)
     assert names <= set(found), names - set(found)
     page = (ROOT / "docs/reference/metrics.md").read_text()

@@ -65,7 +65,7 @@ class Stock:
     """The backups as the destinations told at a moment.
 
     Args:
-        backups: newest first, at most `LISTED`. total: how many there are.
+        backups: newest first: `LISTED` of them, and the newest of each kind. total: how many there are.
         proofs: by level, the newest verification that passed and went at least that deep.
         problems: what could not be read, one sentence each.
     """
@@ -158,7 +158,9 @@ def stock(
     ledger = sorted(verifications, key=lambda found: found.at)
     told = {found.backup: found for found in ledger}
     told |= {found.backup: found for found in ledger if found.verdict is not Verdict.INCONCLUSIVE}
-    newest = sorted(backups, key=lambda manifest: manifest.id, reverse=True)[:LISTED]
+    by_time = sorted(backups, key=lambda manifest: manifest.id, reverse=True)
+    each = {next(m.id for m in by_time if m.kind is kind) for kind in {m.kind for m in backups}}
+    newest = [m for place, m in enumerate(by_time) if place < LISTED or m.id in each]
     return Stock(
         at=at,
         backups=tuple(_listed(manifest, places, told.get(manifest.id)) for manifest in newest),
@@ -180,7 +182,7 @@ def _listed(
     return Listed(
         id=manifest.id,
         kind=manifest.kind,
-        scope=words[0] if words in (("all",), ("schema-only",)) else f"{len(words)} tables",
+        scope=words[0] if words[0] in ("all", "schema-only") else f"{len(words)} tables",
         node=manifest.node,
         started=manifest.started,
         finished=manifest.finished,

@@ -5,6 +5,7 @@ Names and units: `docs/reference/metrics.md`. Nothing here asks a database.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 
 from fastapi import APIRouter, Depends
@@ -17,6 +18,7 @@ from starlette.responses import Response
 from understudy.agent.history import HISTORY, last_change, made_a_rescue, step_name
 from understudy.agent.looking import bytes_behind
 from understudy.model import PlanKind, Rpo
+from understudy.web import metrics_kept
 from understudy.web.auth import Guard, Role
 from understudy.web.watcher import Seen, Watcher
 from understudy.witness import Event
@@ -42,7 +44,8 @@ def router(watcher: Watcher, guard: Guard) -> APIRouter:
     @routes.get("/metrics", response_class=Response)
     async def metrics(_: Role = reading) -> Response:
         """In the text format of Prometheus."""
-        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+        text = await asyncio.to_thread(generate_latest, registry)  # it reads files
+        return Response(text, media_type=CONTENT_TYPE_LATEST)
 
     return routes
 
@@ -97,6 +100,7 @@ class Present(Collector):
         every = self._watcher.all
         yield from self._of_clusters(every)
         yield from self._of_nodes(every)
+        yield from metrics_kept.families(self._watcher.readers)
         text = "Commits of this host's clients of which nobody knows the outcome (CommitInDoubt)."
         doubts = CounterMetricFamily("understudy_commit_in_doubt", text, labels=["cluster"])
         for seen in every:

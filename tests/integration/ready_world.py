@@ -1,0 +1,89 @@
+"""A real pair that is ready for its worst day: dump, base backup, archived log, a proof, a drill; and its API."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from understudy.backup.keys import write_new
+from understudy.cli.app import main
+from understudy.demo.lab import CLUSTER, Lab
+from understudy.embedded.postgresql import free_port
+from understudy.model import Rpo
+from understudy.readiness.kept import Reader, Told
+from understudy.readiness.light import Light
+
+OPERATOR, READER = "operator-of-the-test-0123456789abcdef", "reader-of-the-test-0123456789abcdef"
+TABLES = """
+[backup]
+key_file = "{key}"
+[[backup.destination]]
+name = "disk"
+folder = "{folder}"
+[backup.logical]
+schedule = "0 3 1 1 *"
+[backup.physical]
+partial_every = "1s"
+
+[api]
+listen = "127.0.0.1:{port}"
+operator_token = "{operator}"
+read_token = "{reader}"
+"""
+
+
+@dataclass
+class Ready:
+    """The lab, where its backups and their key are, and where it answers HTTP."""
+
+    lab: Lab
+    folder: Path
+    key: Path
+    address: str
+
+    def understudy(self, *words: str) -> None:
+        """A command that must be done well."""
+        code = main(["--config", str(self.lab.config_file), *words])
+        assert code == 0, (words, code)
+
+    def look(self) -> Told:
+        """What the agent keeps now."""
+        told = Reader(self.lab.directory, CLUSTER).told()
+        assert told is not None
+        return told
+
+    def light(self, item: str) -> Light | None:
+        """One reason of the light, as the agent keeps it."""
+        told = Reader(self.lab.directory, CLUSTER).told()
+        lights = {} if told is None else {one.name: one.light for one in told.readiness.items}
+        return lights.get(item)
+
+    def again(self) -> None:
+        """Let the agent look now: it does when it begins."""
+        self.lab.agent.stop()
+        self.lab.start_agent()
+
+
+@contextmanager
+def ready_lab(folder: Path, *, more: str = "", drill: bool = True) -> Iterator[Ready]:
+    """With one dump that was restored and compared, one base backup, and a drill. ``more``: for the configuration."""
+    place = folder / "disk"
+    place.mkdir()
+    port = free_port()
+    with Lab(mode=Rpo.BOUNDED, scale=1) as lab:
+        lab.agent.stop()
+        key = lab.folder / "backup.key"
+        write_new(key)
+        words = TABLES.format(key=key, folder=place, port=port, operator=OPERATOR, reader=READER)
+        with lab.config_file.open("a") as file:
+            file.write(words + more)
+        lab.start_agent()
+        ready = Ready(lab, place, key, f"http://127.0.0.1:{port}")
+        ready.understudy("backup", "create")
+        ready.understudy("backup", "verify")
+        ready.understudy("backup", "create", "--physical")
+        if drill:
+            ready.understudy("drill", "run", "failover-crash")
+        yield ready
