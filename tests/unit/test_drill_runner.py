@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import pytest
 
+from understudy.backup.source import BackupRefused
+from understudy.config import Config
 from understudy.drill import runner
 from understudy.drill.catalogue import PRESETS, SCENARIOS, NoSuchDrill, wanted
 from understudy.drill.definition import Scenario, Setting
@@ -45,21 +50,19 @@ def check(what: str, held: bool) -> Check:
 
 def drill(run: Callable[[Stage, Glass], None], glass: Glass | None = None, **targets: float) -> Journal:
     world = glass or Glass()
-
-    @contextlib.contextmanager
-    def opened(stage: Stage, setting: Setting) -> Iterator[Glass]:
-        yield world
-
-    scenario = Scenario(
-        name="glass", title="A glass", hypothesis="It stays whole", abort_rule="it cracks",
-        method=("drop it",), by_hand=("buy another",), open=opened, run=run,
-    )  # fmt: skip
+    scenario = replace(SCENARIO, run=run, open=lambda stage, setting: contextlib.nullcontext(world))
     return runner.run(scenario, SETTING, rto=targets.get("rto", 10), rpo=targets.get("rpo", 1))
 
 
 def nothing(stage: Stage, glass: Glass) -> None:
     with stage.activity("look at it"):
         pass
+
+
+SCENARIO = Scenario(
+    name="glass", title="A glass", hypothesis="It stays whole", abort_rule="it cracks", method=("drop it",),
+    by_hand=("buy another",), open=lambda stage, setting: contextlib.nullcontext(Glass()), run=nothing,
+)  # fmt: skip
 
 
 def test_what_held_before_and_after_passes() -> None:
@@ -156,7 +159,7 @@ def test_what_may_be_lost_has_a_target(age: float, outcome: Outcome) -> None:
 
 def test_names_and_presets_are_resolved_in_one_order() -> None:
     names = [scenario.name for scenario in wanted(("failback", "monthly-failover", "switchover"))]
-    assert names == ["switchover", "failback", "failover-crash"]
+    assert names == ["switchover", "failback", "failover-crash", "restore-latest"]
     for preset in PRESETS:
         assert wanted((preset,))
     with pytest.raises(NoSuchDrill, match="monthly-failover"):
@@ -170,3 +173,63 @@ def test_every_drill_says_what_people_need() -> None:
         assert scenario.by_hand
         assert not scenario.hypothesis.endswith(".")
         assert replace(scenario) == scenario
+
+
+def test_what_could_not_begin_is_inconclusive() -> None:
+    """No room, no server: that says nothing about what was to be drilled."""
+
+    @contextlib.contextmanager
+    def no_room(stage: Stage, setting: Setting) -> Iterator[Glass]:
+        raise OSError(28, "No space left on device")
+        yield Glass()
+
+    found = runner.run(replace(SCENARIO, open=no_room), SETTING, rto=10, rpo=1)
+    assert (found.outcome, found.cleanup) == (Outcome.INCONCLUSIVE, ())
+    assert "No space left" in found.summary
+
+
+@pytest.mark.parametrize("error", [Aborted("no answer"), EngineError("it broke")])
+def test_also_where_it_stops_early_it_is_looked_at_what_is_left(error: Exception) -> None:
+    def stop(stage: Stage, glass: Glass) -> None:
+        raise error
+
+    assert [c.what for c in drill(stop).cleanup] == ["no shards"]
+    assert drill(stop, Glass(left_behind=True)).outcome is Outcome.FAIL
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_with_a_journal_and_cleanup(number: signal.Signals) -> None:
+    def wait(stage: Stage, glass: Glass) -> None:
+        signal.raise_signal(number)
+        pytest.fail("the signal was lost")
+
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(runner.Interrupted) as caught:
+        drill(wait)
+    found = caught.value.journal
+    assert (found.outcome, [c.what for c in found.cleanup]) == (Outcome.INCONCLUSIVE, ["no shards"])
+    assert "interrupted" in found.summary
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_world_that_cannot_say_what_is_left_is_no_proof() -> None:
+    class Gone(Glass):
+        def cleanup(self) -> Iterator[Check]:
+            raise OSError("who knows")
+            yield
+
+    assert drill(nothing, Gone()).outcome is Outcome.INCONCLUSIVE
+
+
+def test_two_drills_at_one_cluster_are_refused(tmp_path: Path) -> None:
+    config = Config(clusters=(), directory=tmp_path, source="test", warnings=())
+    setting = replace(SETTING, radius=Radius.PRODUCTION, config=config)
+
+    def again(stage: Stage, glass: Glass) -> None:
+        with pytest.raises(BackupRefused, match=str(os.getpid())):
+            runner.run(SCENARIO, setting, rto=10, rpo=1)
+        assert runner.run(SCENARIO, SETTING, rto=10, rpo=1).outcome is Outcome.PASS  # sandboxes share nothing
+        other = replace(setting, cluster="other")
+        assert runner.run(SCENARIO, other, rto=10, rpo=1).outcome is Outcome.PASS
+
+    assert runner.run(replace(SCENARIO, run=again), setting, rto=10, rpo=1).outcome is Outcome.PASS

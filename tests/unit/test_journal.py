@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import resource
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -119,3 +121,42 @@ def test_a_damaged_journal_does_not_stop_the_next_drill(tmp_path: Path) -> None:
     journals, wrong = journal.all_of(tmp_path)
     assert [found.id for found in journals] == [drill(2).id]
     assert len(wrong) == 1
+
+
+def test_drills_that_overlap_are_chained_as_they_end(tmp_path: Path) -> None:
+    """The one that began first ends last."""
+    for number in (2, 1, 3):
+        journal.write(tmp_path, drill(number))
+    journals, wrong = journal.all_of(tmp_path)
+    assert ([found.id for found in journals], wrong) == ([drill(n).id for n in (1, 2, 3)], [])
+    assert journals[0].previous != journals[1].previous != journals[2].previous
+
+
+def test_two_that_end_at_once_are_chained_one_after_the_other(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: journal.write(tmp_path, drill(number)), range(1, 9)))
+    journals, wrong = journal.all_of(tmp_path)
+    assert (len(journals), wrong) == (8, [])
+
+
+def test_one_that_was_slipped_in_is_noticed(tmp_path: Path) -> None:
+    for number in (1, 4):
+        journal.write(tmp_path, drill(number))
+    forged = journal.write(tmp_path / "elsewhere", drill(2))
+    forged.rename(tmp_path / forged.name)
+    assert [sentence.partition(":")[0] for sentence in journal.all_of(tmp_path)[1]] == [
+        str(tmp_path / forged.name)
+    ]
+
+
+def test_where_it_does_not_fit_nothing_is_left(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (256, hard))  # the kernel refuses as a full disk does
+    try:
+        with pytest.raises(OSError, match="too large"):
+            journal.write(tmp_path, drill())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [path.name for path in tmp_path.iterdir()] == ["chain.lock"]
+    journal.write(tmp_path, drill())
+    assert journal.all_of(tmp_path) == ([drill()], [])

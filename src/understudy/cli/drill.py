@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +16,7 @@ from understudy.readiness import journal
 from understudy.readiness.journal import Journal, Outcome, Radius
 
 if TYPE_CHECKING:
-    from understudy.drill.definition import Setting
+    from understudy.drill.definition import AnyScenario, Setting
 
 _ENDS = {Outcome.PASS: Exit.OK, Outcome.FAIL: Exit.PROBLEM, Outcome.INCONCLUSIVE: Exit.INCONCLUSIVE}
 
@@ -29,6 +31,7 @@ def register(app: typer.Typer) -> None:
     )
     group.command("list")(show)
     group.command("run")(run)
+    group.command("schedule")(schedule)
     group.command("report")(report)
     group.command("runbook")(runbook)
     app.add_typer(group, name="drill")
@@ -36,10 +39,20 @@ def register(app: typer.Typer) -> None:
 
 def folder_of(cli: Cli) -> Path:
     """Where the journals lie: in the state directory; in ./drills where nothing is configured."""
+    return cli.config.directory / "drills" if _configured(cli) else Path("drills")
+
+
+def _configured(cli: Cli) -> bool:
+    """Whether there is a configuration. Raises ConfigError where there is one with a mistake."""
     try:
-        return cli.config.directory / "drills"
-    except ConfigError:
-        return Path("drills")
+        return bool(cli.config.clusters)
+    except ConfigError as error:
+        if cli.wanted is None and (cli.path, error.where) == (
+            None,
+            "configuration",
+        ):  # as `config.load` says it
+            return False
+        raise
 
 
 def show(context: typer.Context) -> None:
@@ -73,7 +86,7 @@ def _last(found: Journal | None) -> str:
     return "never" if found is None else f"{found.outcome.value} {found.started[:10]}"
 
 
-def run(
+def run(  # noqa: PLR0917 (options of a command line)
     context: typer.Context,
     names: Annotated[list[str], typer.Argument(metavar="DRILL...", help="Drills or presets: `drill list`.")],
     production: Annotated[
@@ -83,36 +96,26 @@ def run(
     really: Annotated[
         str, typer.Option("--yes-production", metavar="CLUSTER", help="Say the cluster's name a second time.")
     ] = "",
+    escrow: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="For key-loss: the copy of the keys that is kept elsewhere."),
+    ] = None,
     junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write JUnit's XML there.")] = None,
 ) -> None:
-    """Run drills, one after another. Without --production they happen on two servers that are made for it."""
+    """Run drills, one after another. Without --production they happen on servers that are made for it."""
     from understudy.drill import report as reports
     from understudy.drill.catalogue import NoSuchDrill, wanted
-    from understudy.drill.runner import run as run_drill
 
     cli = of(context)
     try:
         scenarios = wanted(tuple(names))
     except NoSuchDrill as error:
         raise CliError(str(error), Exit.USAGE) from None
-    setting = _setting(cli, production, really)
+    setting = _setting(cli, production, really, escrow)
     refused = [s.name for s in scenarios if setting.radius not in s.radii]
     if refused:
         raise CliError(f"{', '.join(refused)}: only in a sandbox; leave out --production", Exit.REFUSED)
-    targets = (
-        cli.config.backup.targets if setting.config is not None and cli.config.backup is not None else None
-    )
-    rto, rpo = (3600.0, 300.0) if targets is None else (targets.rto, targets.rpo)
-    done: list[Journal] = []
-    for scenario in scenarios:
-        note(f"drill {scenario.name}: {scenario.title}")
-        found = run_drill(scenario, setting, rto=rto, rpo=rpo, say=lambda text: note(f"  {text}"))
-        file = journal.write(folder_of(cli), found)
-        earlier, _ = journal.all_of(file.parent)
-        file.with_suffix(".md").write_text(reports.markdown(found, earlier))
-        file.with_suffix(".html").write_text(reports.html(found, earlier))
-        note(f"drill {scenario.name}: {found.outcome.value}: {found.summary}; {file.with_suffix('.html')}")
-        done.append(found)
+    done, ends = _run_all(cli, scenarios, setting)
     if junit is not None:
         junit.write_text(reports.junit(done))
     if cli.json:
@@ -120,14 +123,60 @@ def run(
     else:
         rows = [(d.scenario, d.outcome.value, d.summary) for d in done]
         out().print(table(("DRILL", "OUTCOME", ""), rows))
+    leave(ends)
+
+
+def _run_all(cli: Cli, scenarios: Sequence[AnyScenario], setting: Setting) -> tuple[list[Journal], Exit]:
+    """Run each and keep its journal; an interrupted one is the last. What the command ends with."""
+    from understudy.backup.source import BackupRefused
+    from understudy.drill.runner import Interrupted
+    from understudy.drill.runner import run as run_drill
+
+    targets = (
+        cli.config.backup.targets if setting.config is not None and cli.config.backup is not None else None
+    )
+    rto, rpo = (3600.0, 300.0) if targets is None else (targets.rto, targets.rpo)
+    done: list[Journal] = []
+    kept = True
+    for scenario in scenarios:
+        note(f"drill {scenario.name}: {scenario.title}")
+        try:
+            done.append(run_drill(scenario, setting, rto=rto, rpo=rpo, say=lambda text: note(f"  {text}")))
+        except BackupRefused as error:
+            raise CliError(f"another drill is at {setting.cluster}: {error}", Exit.REFUSED) from None
+        except Interrupted as error:
+            done.append(error.journal)
+            _keep(cli, done[-1])
+            return done, Exit.INTERRUPTED
+        kept = _keep(cli, done[-1]) and kept
     worst = max((d.outcome for d in done), key=[Outcome.PASS, Outcome.INCONCLUSIVE, Outcome.FAIL].index)
-    leave(_ENDS[worst])
+    return done, _ENDS[worst] if kept else Exit.PROBLEM
 
 
-def _setting(cli: Cli, production: str, really: str) -> Setting:
+def _keep(cli: Cli, found: Journal) -> bool:
+    """Write the journal and its reports. Where that fails the report goes to stderr: it is all there is."""
+    from understudy.drill import report as reports
+
+    folder = folder_of(cli)
+    try:
+        file = journal.write(folder, found)
+        earlier, _ = journal.all_of(folder)
+        file.with_suffix(".md").write_text(reports.markdown(found, earlier))
+        file.with_suffix(".html").write_text(reports.html(found, earlier))
+    except OSError as error:
+        note(reports.markdown(found))
+        note(f"error: {folder}: the journal was not kept: {error.strerror or error}; this is its report")
+        return False
+    note(f"drill {found.scenario}: {found.outcome.value}: {found.summary}; {file.with_suffix('.html')}")
+    return True
+
+
+def _setting(cli: Cli, production: str, really: str, escrow: Path | None) -> Setting:
     """Where to do it: the cluster that was named twice, else a sandbox in the mode of the configured one."""
     from understudy.drill.definition import Setting
 
+    if escrow is not None and not production:
+        raise CliError("--escrow: a sandbox has a key and a copy of its own; add --production", Exit.USAGE)
     if production or really:
         if production != really:
             raise CliError(
@@ -136,15 +185,95 @@ def _setting(cli: Cli, production: str, really: str) -> Setting:
             )
         cluster = cli.config.cluster(production)
         return Setting(
-            radius=Radius.PRODUCTION, cluster=cluster.name, mode=cluster.policy.rpo, config=cli.config
+            radius=Radius.PRODUCTION,
+            cluster=cluster.name,
+            mode=cluster.policy.rpo,
+            config=cli.config,
+            escrow=escrow,
         )
-    try:
-        cluster, config = cli.cluster, cli.config
-    except ConfigError:
-        if cli.path is not None or cli.wanted is not None:
-            raise
+    if not _configured(cli):
         return Setting(radius=Radius.SANDBOX, cluster="sandbox", mode=Rpo.BOUNDED)
-    return Setting(radius=Radius.SANDBOX, cluster=cluster.name, mode=cluster.policy.rpo, config=config)
+    return Setting(
+        radius=Radius.SANDBOX, cluster=cli.cluster.name, mode=cli.cluster.policy.rpo, config=cli.config
+    )
+
+
+# --- when ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scheduled:
+    """One table ``[[backup.drill]]``: what it runs, when it is due (None: the agent has not seen it yet), and how it
+    ended last (None: never).
+    """
+
+    name: str
+    drills: tuple[str, ...]
+    schedule: str
+    due: str | None
+    last: str | None
+    code: int | None
+
+
+def schedule(context: typer.Context) -> None:
+    """The drills that the agent runs by itself ([[backup.drill]]), when each is due, and how it ended last."""
+    cli = of(context)
+    found = _scheduled(cli)
+    wrong = [f"[[backup.drill]] {one.name}: there is no such drill" for one in found if not one.drills]
+    if cli.json:
+        print_json({"drills": found, "wrong": wrong})
+    elif found:
+        rows = [
+            (one.name, one.schedule, one.due or "when the agent runs", _ended(one), ", ".join(one.drills))
+            for one in found
+        ]
+        out().print(table(("DRILL", "SCHEDULE (UTC)", "NEXT", "LAST", "RUNS"), rows))
+    else:
+        print("no drill is scheduled: add [[backup.drill]] with name and schedule")
+    for sentence in wrong:
+        note(sentence)
+    leave(Exit.PROBLEM if wrong else Exit.OK)
+
+
+def _scheduled(cli: Cli) -> list[Scheduled]:
+    from understudy.backup import schedule as schedules
+
+    policy = cli.config.backup
+    if policy is None or not policy.drills:
+        return []
+    runs = schedules.load(schedules.path_of(cli.config.directory, cli.cluster.name)).runs
+    drills = [job for job in schedules.jobs(policy) if job.command[:1] == ("drill",)]
+    found = []
+    for job in drills:
+        run = runs.get(job.name)
+        ended = run is not None and bool(run.ended)
+        found.append(
+            Scheduled(
+                name=job.command[-1],
+                drills=_drills_of(job.command[-1]),
+                schedule=job.schedule,
+                due=None if run is None else schedules.due_at(job, run).isoformat(timespec="seconds"),
+                last=run.ended if run is not None and ended else None,
+                code=run.code if run is not None and ended else None,
+            )
+        )
+    return found
+
+
+def _drills_of(name: str) -> tuple[str, ...]:
+    from understudy.drill.catalogue import NoSuchDrill, wanted
+
+    try:
+        return tuple(scenario.name for scenario in wanted((name,)))
+    except NoSuchDrill:
+        return ()
+
+
+def _ended(one: Scheduled) -> str:
+    return "never" if one.last is None else f"{one.last}, exit code {one.code}"
+
+
+# --- what came of it ----------------------------------------------------------------------------------------
 
 
 def report(

@@ -62,6 +62,7 @@ class Lab:
         policy: keys of ``[clusters.demo.policy]``; what is not named keeps its default.
         proxies: clients and agent reach the servers through a `FaultProxy` each (replication does not).
         folder: where everything lies; None makes one and removes it at the end.
+        tables: further tables of the configuration, as they are.
         say: told what is going on, one sentence at a time.
     """
 
@@ -73,10 +74,11 @@ class Lab:
         policy: Policy = MANUAL,
         proxies: bool = False,
         folder: Path | None = None,
+        tables: str = "",
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.mode, self.scale = mode, scale
-        self._policy, self._say = policy, say
+        self._policy, self._tables, self._say = policy, tables, say
         self._with_proxies, self._keep = proxies, folder is not None
         self.folder = folder or Path(tempfile.mkdtemp(prefix="understudy-lab-"))
         self._password = secrets.token_urlsafe(18)
@@ -155,7 +157,7 @@ class Lab:
             text = f'"{value}"' if isinstance(value, str) else str(value).lower()
             lines.append(f"{key} = {text}")
         self.config_file.touch(mode=0o600)
-        self.config_file.write_text("\n".join(lines) + "\n")
+        self.config_file.write_text("\n".join([*lines, self._tables]) + "\n")
         loaded = config.load(self.config_file, {})
         self.cluster: Cluster = loaded.cluster(CLUSTER)
 

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from typing import Final
 
-from understudy.drill import changes
+from understudy.drill import alarm, backups, changes
 from understudy.drill.definition import AnyScenario
 from understudy.errors import UnderstudyError
 
-SCENARIOS: Final[tuple[AnyScenario, ...]] = (*changes.SCENARIOS,)
+SCENARIOS: Final[tuple[AnyScenario, ...]] = (
+    *changes.SCENARIOS,
+    *alarm.SCENARIOS,
+    *backups.SCENARIOS,
+)
 
 PRESETS: Final = {
-    "monthly-failover": ("failover-crash", "failback"),
+    "monthly-failover": ("failover-crash", "failback", "restore-latest"),
     "quarterly-simulation": tuple(s.name for s in SCENARIOS if not s.must_fail),
     "annual-chaos-week": tuple(s.name for s in SCENARIOS),
 }
-"""The documents ask for monthly failover tests, a full simulation every quarter, and chaos once a year
-(backup-and-high-availability.md, Regular DR Testing)."""
+"""The documents ask for a failover test every month, a full simulation every quarter, and chaos once a year
+(backup-and-high-availability.md, Regular DR Testing). A backup that is not restored is none, so that is monthly too."""
 
 
 class NoSuchDrill(UnderstudyError):

@@ -18,7 +18,7 @@ from understudy.readiness.journal import Loss, Radius, Recovery
 from understudy.witness.base import Event
 
 _FAILOVER: Final = 60.0  # seconds for a change of primary
-_ABORT: Final = f"no canary has had an answer for {SILENCE:g} s, or a wait has no end"
+_ABORT: Final = f"no canary was acknowledged anything for {SILENCE:g} s, or a wait is in vain"
 
 
 # --- what is done -------------------------------------------------------------------------------------------
@@ -36,7 +36,7 @@ def switchover(stage: Stage, pair: Pair) -> None:
 
 def failback(stage: Stage, pair: Pair) -> None:
     """Away from home without measuring, and home, measured."""
-    home = pair.cluster.preferred.name
+    home = pair.home = pair.cluster.preferred.name
     if pair.state.primary == home:
         _planned(stage, pair, pair.state.other, measured=False)
         with stage.activity("wait until the pair is healthy again"):
@@ -110,10 +110,18 @@ def _lose(stage: Stage, pair: Sandbox, name: str, fault: Callable[[str], object]
     pair.fault_at = began
     with stage.activity(name):
         fault(node)
+    taken_over = "the standby takes over and writes go on"
     with stage.activity("wait for the failover") as told:
-        stage.wait("a failover", lambda: pair.state.primary != node and pair.state.plan is None, _FAILOVER)
-        stage.wait("an answer of the new primary", lambda: _answered_since(pair, mark), 30)
+        try:
+            stage.wait(
+                "a failover", lambda: pair.state.primary != node and pair.state.plan is None, _FAILOVER
+            )
+            stage.wait("an answer of the new primary", lambda: _answered_since(pair, mark), 30)
+        except Aborted as error:
+            stage.check(taken_over, False, str(error))  # that is what the drill is about: it failed
+            raise
         told.append(f"{pair.state.primary} is primary at epoch {pair.state.epoch}")
+        stage.check(taken_over, True, told[-1])
     time.sleep(STEADY)
     outage = audit.outage_ms(pair.entries(), mark)
     if outage is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from understudy.config import Config
@@ -37,12 +38,14 @@ class Setting:
         config: None: no configuration is there; then only sandboxes can be made.
         cluster: its name; of a sandbox: what the journal is filed under.
         mode: rpo of a sandbox, the cluster's own where there is one.
+        escrow: the copy of the keys that is kept elsewhere, for the drill `key-loss` in production.
     """
 
     radius: Radius
     cluster: str
     mode: Rpo
     config: Config | None = None
+    escrow: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

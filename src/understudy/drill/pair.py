@@ -20,7 +20,7 @@ from understudy.agent.orders import OrderError, Orders
 from understudy.config import Config
 from understudy.demo import audit
 from understudy.demo.lab import MANUAL, Lab
-from understudy.demo.ledger import Entry
+from understudy.demo.ledger import Entry, Reader, Status
 from understudy.demo.workload import Writers, canary_tokens
 from understudy.drill.definition import Setting
 from understudy.drill.stage import Aborted, Stage
@@ -45,6 +45,7 @@ class Pair:
     Attributes:
         fault_at: when the fault began, on the stage's clock.
         alone: one node is gone for good: nothing is expected of the pair any more, only of the other node.
+        home: the node that is to be primary when the drill is over.
     """
 
     def __init__(
@@ -55,6 +56,9 @@ class Pair:
         self.fault_at = stage.clock()
         self.alone = False
         self._orders = Orders(cluster, witness, directory, who="drill")
+        self._ledgers, self._entries = Reader(writers.ledgers), list[Entry]()
+        self._acknowledged = time.monotonic_ns()
+        self.home = self.state.primary
 
     # --- looking ----------------------------------------------------------------------------------------
 
@@ -89,7 +93,15 @@ class Pair:
 
     def entries(self) -> list[Entry]:
         """What the canaries were told, in the order in which they were answered."""
-        return self.writers.entries()
+        new = self._ledgers.new()  # only what was added: this is asked in every turn of every wait
+        self._entries += new
+        told = (entry.ended for entry in new if entry.status is Status.ACKED)
+        self._acknowledged = max((self._acknowledged, *told))
+        return self._entries
+
+    def acknowledged(self) -> set[audit.Row]:
+        """Every write that a canary was told is done."""
+        return {(entry.writer, entry.seq) for entry in self.entries() if entry.status is Status.ACKED}
 
     def count(self) -> tuple[audit.Count, int | None]:
         """Their ledgers against the present primary and the rescue folders; and when (ns of the monotonic clock) the
@@ -160,11 +172,11 @@ class Pair:
         return f"epoch {state.epoch}: {state.primary} is primary, {state.other} is {state.record(state.other).role}"
 
     def trouble(self) -> str:
-        """No canary was acknowledged anything for `SILENCE` seconds."""
-        answered = max((e.ended for e in self.entries()[-1000:]), default=0)
-        silent = time.monotonic() - answered / 1e9
-        if answered and silent > SILENCE:
-            return f"no canary has had an answer for {silent:.0f} s (abort rule: {SILENCE:g} s)"
+        """No canary was acknowledged anything for `SILENCE` seconds; an error is no acknowledgement."""
+        self.entries()
+        silent = time.monotonic() - self._acknowledged / 1e9
+        if self.writers.alive and silent > SILENCE:
+            return f"no canary was acknowledged anything for {silent:.0f} s (abort rule: {SILENCE:g} s)"
         return ""
 
     def cleanup(self) -> Iterator[Check]:
@@ -187,6 +199,22 @@ class Pair:
         self.stage.wait(
             f"{target} to be primary", lambda: self.state.primary == target and self.state.plan is None, 60
         )
+
+
+class Production(Pair):
+    """The cluster that people use: nothing of it is broken, and in the end it is as it was."""
+
+    def cleanup(self) -> Iterator[Check]:
+        """The canaries have ended, and the primary is the one that it should be."""
+        yield from super().cleanup()
+        began = time.monotonic()
+        with contextlib.closing(SqliteWitness(self.directory / "witness.db", create=False)) as witness:
+            state = witness.read(self.cluster.name)
+        found = "nobody" if state is None else state.primary
+        evidence = f"{found} is primary" + (
+            "" if found == self.home else f"; `understudy switchover {self.home}`"
+        )
+        yield _check(f"{self.home} is primary", found == self.home, evidence, began)
 
 
 class Sandbox(Pair):
@@ -219,25 +247,23 @@ def open_pair(stage: Stage, setting: Setting) -> Iterator[Pair]:
 
 
 @contextlib.contextmanager
-def open_sandbox(stage: Stage, setting: Setting) -> Iterator[Sandbox]:
-    """Two servers of our own with TPC-B's tables, an agent, and canaries."""
-    with (
-        stage.activity("make two servers, an agent and canaries"),
-        contextlib.ExitStack() as stack,
-    ):
-        lab = stack.enter_context(Lab(mode=setting.mode, scale=1, policy=MANUAL, say=stage.say))
-        writers = stack.enter_context(
-            _canaries(lab.folder / "ledgers", lab.config_file, Radius.SANDBOX, canary=0)
-        )
-        sandbox = Sandbox(lab, writers, stage)
-        stage.abort = sandbox.trouble
-        leave = stack.pop_all()
-    with leave:
+def open_sandbox(stage: Stage, setting: Setting, *, tables: str = "") -> Iterator[Sandbox]:
+    """Two servers of our own with TPC-B's tables, an agent, and canaries. ``tables``: more of its configuration."""
+    with contextlib.ExitStack() as stack:
+        with stage.activity("make two servers, an agent and canaries"):
+            lab = stack.enter_context(
+                Lab(mode=setting.mode, scale=1, policy=MANUAL, tables=tables, say=stage.say)
+            )
+            writers = stack.enter_context(
+                _canaries(lab.folder / "ledgers", lab.config_file, Radius.SANDBOX, canary=0)
+            )
+            sandbox = Sandbox(lab, writers, stage)
+            stage.abort = sandbox.trouble
         yield sandbox
 
 
 @contextlib.contextmanager
-def _open_production(stage: Stage, config: Config, name: str) -> Iterator[Pair]:
+def _open_production(stage: Stage, config: Config, name: str) -> Iterator[Production]:
     cluster = config.cluster(name)
     path = config.directory / "witness.db"
     if not path.exists():
@@ -250,19 +276,27 @@ def _open_production(stage: Stage, config: Config, name: str) -> Iterator[Pair]:
             Path(folder), Path(config.source), Radius.PRODUCTION, canary=canary, cluster=name
         ) as writers,
     ):
-        pair = Pair(cluster, witness, config.directory, writers, stage)
+        pair = Production(cluster, witness, config.directory, writers, stage)
         stage.abort = pair.trouble
         yield pair
 
 
+@contextlib.contextmanager
 def _canaries(
     folder: Path, config_file: Path, radius: Radius, *, canary: int, cluster: str | None = None
-) -> Writers:
+) -> Iterator[Writers]:
     count, interval = _CANARIES[radius]
     file = config_file if config_file.is_file() else None
-    return Writers(
+    writers = Writers(
         folder, scale=1, count=count, interval=interval, config_file=file, canary=canary, cluster=cluster
     )
+    try:
+        writers.start()  # not by `with`: what was begun has to end also where the rest is interrupted
+        yield writers
+        writers.stop()
+    except BaseException:
+        writers.stop(at_once=True)
+        raise
 
 
 def _check(what: str, held: bool, evidence: str, began: float) -> Check:

@@ -2,16 +2,19 @@
 
 A journal is one JSON file, `ID.json`, in a folder of its own. Its outer shape is the Chaos Toolkit's (version 1.19,
 https://chaostoolkit.org/reference/api/journal/), so that tools for those can read it; all of ours lies under the key
-`understudy`, and only that is read back. Journals are chained: each holds the SHA-256 of the file before it, so one
-that was changed, or taken out of the middle, is noticed.
+`understudy`, and only that is read back. Journals are chained: each holds the SHA-256 of the file that was written
+before it, so one that was changed, slipped in, or taken out of the middle, is noticed. Drills may overlap: what was
+written last is not always what began last.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -157,19 +160,45 @@ def digest(journal: Journal) -> str:
 def write(folder: Path, journal: Journal) -> Path:
     """Add a journal to the chain of its folder, which is made where it is not there. Returns its file.
 
-    Raises OSError.
+    Raises OSError; then nothing of it is left there.
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o750)
-    before = _files(folder)
-    linked = _as_read(replace(journal, previous=_hash(before[-1]) if before else _FIRST))
     file = folder / f"{journal.id}.json"
     unfinished = file.with_suffix(".unfinished")
-    with unfinished.open("w") as stream:
-        stream.write(json.dumps(_outer(linked), indent=1))
-        stream.flush()
-        os.fsync(stream.fileno())
-    unfinished.rename(file)
+    with _one_writer(folder):
+        linked = _as_read(replace(journal, previous=_end_of_chain(folder)))
+        try:
+            with unfinished.open("w") as stream:
+                stream.write(json.dumps(_outer(linked), indent=1))
+                stream.flush()
+                os.fsync(stream.fileno())
+            unfinished.rename(file)
+        except OSError:
+            unfinished.unlink(missing_ok=True)
+            raise
     return file
+
+
+@contextlib.contextmanager
+def _one_writer(folder: Path) -> Iterator[None]:
+    """Two drills that end at the same moment are chained one after the other."""
+    with (folder / "chain.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # held for as long as one small file is written
+        yield
+
+
+def _end_of_chain(folder: Path) -> str:
+    """The hash of the journal that no other one follows; zeros where there is none."""
+    hashes = [_hash(file) for file in _files(folder)]
+    followed = {_previous(file) for file in _files(folder)}
+    return next((found for found in reversed(hashes) if found not in followed), _FIRST)
+
+
+def _previous(file: Path) -> str:
+    try:
+        return read(file).previous
+    except JournalError:  # a damaged one does not stop the next drill; `all_of` tells of it
+        return ""
 
 
 def read(file: Path) -> Journal:
@@ -196,16 +225,22 @@ def all_of(folder: Path) -> tuple[list[Journal], list[str]]:
     """All journals of a folder, oldest first, and what is wrong with it, one sentence each (empty: nothing)."""
     journals: list[Journal] = []
     wrong: list[str] = []
-    before: Path | None = None  # what lies before the oldest may have been tidied away; nothing else
-    for file in _files(folder):
+    files = _files(folder)
+    hashes = {_hash(file) for file in files}
+    followed: set[str] = set()
+    begun = False  # what lies before the oldest may have been tidied away; nothing else
+    for file in files:
         try:
             journals.append(read(file))
         except JournalError as error:
             wrong.append(str(error))
-        else:
-            if before is not None and journals[-1].previous != _hash(before):
-                wrong.append(f"{file}: the journal before it was another than {before.name} as it is now")
-        before = file
+            begun = True
+            continue
+        previous = journals[-1].previous
+        if previous in followed or (begun and previous not in hashes):
+            wrong.append(f"{file}: the journal before it is not here as it was when this one was written")
+        followed.add(previous)
+        begun = begun or previous not in hashes
     return journals, wrong
 
 
