@@ -23,7 +23,10 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def ready(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ready]:
     with ready_lab(tmp_path_factory.mktemp("ready")) as made:
-        made.lab.await_true(lambda: made.light("wal") is Light.GREEN, 150, "a base backup and the log since")
+        wanted = ("wal", "recovery_time")
+        made.lab.await_true(
+            lambda: all(made.light(i) is Light.GREEN for i in wanted), 150, "the log, and the drill"
+        )
         yield made
 
 

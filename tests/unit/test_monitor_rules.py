@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
+from tests.unit.test_kept import told as kept_told
 
 from understudy.config_alerts import Monitor, Severity
 from understudy.model import Cluster, ClusterState, Link, Node, NodeRecord, NodeView, Policy, Probe, Role, Rpo
@@ -14,6 +16,8 @@ from understudy.monitor.looking import new_slowest, slowest
 from understudy.monitor.readings import Look, Reading, SlotReading, SlowStatement
 from understudy.monitor.rules import Rules
 from understudy.monitor.story import told
+from understudy.readiness.kept import STALE, Archive, Told
+from understudy.readiness.light import NAMES, Item, Light, Readiness
 from understudy.witness import Event
 
 CLUSTER = Cluster(
@@ -344,3 +348,74 @@ def test_a_change_has_no_cause_but_its_own() -> None:
     """The cause of an earlier change explains nothing about a later one."""
     (notice,) = told([*FAILOVER, line(5, "step:publish", "a is primary at epoch 3")], after=4)
     assert notice.title == "change of primary: a is primary at epoch 3"
+
+
+# --- readiness ----------------------------------------------------------------------------------------------
+
+
+NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
+
+
+def kept_with(light: Light, item: str = "backup", **changes: object) -> Told:
+    light_of = Readiness(
+        cluster="farm", light=light, items=(Item(name=item, light=light, detail="2.0 d old"),)
+    )
+    return kept_told(NOON, readiness=light_of, **changes)
+
+
+def ready_conditions(kept: Told, age: float = 30.0) -> dict[str, Condition]:
+    return judged(replace(HEALTHY, kept=(kept, age)))
+
+
+@pytest.mark.parametrize("item", sorted(set(NAMES) - {"standby"}))
+def test_each_reason_of_the_light_is_a_condition(item: str) -> None:
+    (red,) = ready_conditions(kept_with(Light.RED, item)).values()
+    (amber,) = ready_conditions(kept_with(Light.AMBER, item)).values()
+    assert red.key == amber.key == f"ready:{item}"
+    assert (red.severity, amber.severity) == (Severity.CRITICAL, Severity.WARNING)
+    assert red.text == "2.0 d old"
+    assert not ready_conditions(kept_with(Light.GREEN, item))
+    assert not ready_conditions(kept_with(Light.OFF, item))
+
+
+def test_a_standby_that_could_not_take_over_is_told_by_the_rules_that_see_it_at_once() -> None:
+    assert not ready_conditions(kept_with(Light.RED, "standby"))
+
+
+def test_an_archiver_in_trouble_or_silent() -> None:
+    trouble = Archive(receiving=True, until=None, retained=None, spool=0, trouble="nas: no space")
+    assert ready_conditions(kept_with(Light.GREEN, archive=trouble))["archiver"].text == "nas: no space"
+    assert "says nothing" in ready_conditions(kept_with(Light.GREEN, archive=None))["archiver"].text
+    assert not ready_conditions(kept_with(Light.GREEN, archive=None, archiving=False))
+    ended = replace(trouble, receiving=False, trouble="")
+    assert ready_conditions(kept_with(Light.GREEN, archive=ended))["archiver"].text
+
+
+def test_what_nobody_looks_at_has_neither_begun_nor_ended() -> None:
+    kept = kept_with(Light.RED)
+    assert list(ready_conditions(kept, STALE + 60.0)) == ["ready:unseen"]
+    verdict = Rules(CLUSTER, Monitor()).verdict(replace(HEALTHY, kept=(kept, STALE + 60.0)))
+    assert {"ready:backup", "ready:storage", "archiver"} <= verdict.unseen
+
+
+def test_a_job_that_fails_again_and_again_is_told_once_until_it_was_done() -> None:
+    kinds = ["logical_backup_failed", "logical_backup_failed", "verification_failed", "logical_backup_done"]
+    events = [
+        Event(
+            id=n,
+            wall=float(n),
+            cluster="farm",
+            epoch=1,
+            agent="schedule",
+            kind=kind,
+            message="exit code 8",
+            took=0.0,
+        )
+        for n, kind in enumerate([*kinds, "logical_backup_failed"], 1)
+    ]
+    assert [notice.title for notice in told(events, 0)] == [
+        "logical backup failed",
+        "verification failed",
+        "logical backup failed",
+    ]
+    assert [notice.title for notice in told(events, 1)] == ["verification failed", "logical backup failed"]

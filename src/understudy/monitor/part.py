@@ -6,6 +6,7 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from functools import partial
 
 import structlog
@@ -24,6 +25,8 @@ from understudy.monitor.memory import Memory, MemoryDamaged
 from understudy.monitor.readings import Look, Reading
 from understudy.monitor.rules import Rules
 from understudy.monitor.story import BEFORE, told
+from understudy.readiness.kept import Reader, Told
+from understudy.strict_json import RecordError
 from understudy.witness import Witness
 
 TURN = 1.0
@@ -64,6 +67,9 @@ class Watcher:
         )
         self._rules = Rules(cluster, alerting.monitor)
         self._looker = Looker(cluster, alerting.monitor, boot_now)
+        backups = running.config.backup is not None
+        self._reader = Reader(running.config.directory, cluster.name) if backups else None
+        self._kept: Told | None = None
         self._looks: dict[str, tuple[float, Look]] = {}
         self._troubles: dict[str, str] = {}
         self._memory: Memory | None = None
@@ -114,7 +120,15 @@ class Watcher:
             self._troubles[node] = str(error)
         await self._turn()  # a look is judged before the next one replaces it
 
-    def _reading(self, sight: Sight, now: float) -> Reading:
+    def _read_kept(self) -> tuple[Told, float] | None:
+        """What is kept of the cluster's readiness, and its age. Reads a file."""
+        try:
+            self._kept = (self._reader.told() if self._reader is not None else None) or self._kept
+        except (RecordError, OSError) as error:
+            self._log.debug("readiness_not_read", error=str(error))  # the next look writes it anew
+        return None if self._kept is None else (self._kept, self._kept.age(datetime.now(UTC)))
+
+    def _reading(self, sight: Sight, kept: tuple[Told, float] | None, now: float) -> Reading:
         fresh = now - _STALE * self._alerting.monitor.every
         return Reading(
             state=sight.state,
@@ -124,6 +138,7 @@ class Watcher:
             reason=sight.reason,
             looks={name: look for name, (at, look) in self._looks.items() if at >= fresh},
             troubles=dict(self._troubles),
+            kept=kept,
         )
 
     # --- judging and telling ----------------------------------------------------------------------------
@@ -141,7 +156,8 @@ class Watcher:
         if self._memory is None:
             self._memory = await asyncio.to_thread(self._remember, now)
         happenings = await self._news(self._memory)
-        verdict = self._rules.verdict(self._reading(sight, now))
+        kept = await asyncio.to_thread(self._read_kept)
+        verdict = self._rules.verdict(self._reading(sight, kept, now))
         for notice in self._memory.edges.look(verdict.conditions, happenings, verdict.unseen, now):
             self._tell(notice)
         await self._keep(self._memory, now)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from understudy.model import ClusterState, NodeView
+from understudy.readiness.kept import Told
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +54,7 @@ class Reading:
         state, nodes, lag_seconds, rule, reason: what the agent knows (`agent.Sight`).
         looks: by node, the newest good look where it is recent; nodes that are not there are not known.
         troubles: by node, why the newest look failed.
+        kept: what is kept of the cluster's readiness, and its age in seconds; None: nothing, or it is not configured.
     """
 
     state: ClusterState | None
@@ -62,3 +64,4 @@ class Reading:
     reason: str
     looks: Mapping[str, Look] = field(default_factory=dict)
     troubles: Mapping[str, str] = field(default_factory=dict)
+    kept: tuple[Told, float] | None = None

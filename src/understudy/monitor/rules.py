@@ -10,8 +10,10 @@ from dataclasses import dataclass
 
 from understudy.config_alerts import Monitor, Severity
 from understudy.model import Cluster, NodeView, Role, Rpo
+from understudy.monitor import ready
 from understudy.monitor.edges import Condition
 from understudy.monitor.readings import Look, Reading
+from understudy.readiness.kept import STALE
 
 _STUCK = {
     "failover_refused": Severity.CRITICAL,
@@ -73,6 +75,10 @@ class Rules:
                 "drift",
                 *(f"{k}:{n.name}" for n in self.cluster.nodes for k in _SEEN),
             }
+        if reading.kept is not None:
+            told, age = reading.kept
+            conditions += ready.conditions(told, age)
+            unseen.update(ready.KEYS if age > STALE else ())
         return Verdict(conditions=tuple(conditions), unseen=frozenset(unseen - {c.key for c in conditions}))
 
     # --- what the agent knows ---------------------------------------------------------------------------

@@ -9,6 +9,8 @@ from understudy.config_alerts import Severity
 from understudy.monitor.edges import Kind, Notice
 from understudy.witness import Event
 
+JOBS = "schedule"
+"""Who writes the lines about scheduled jobs: ``<job>_done`` and ``<job>_failed``."""
 _WELL = " does as it is told again"
 """What follows the name of a gate that is well."""
 BEFORE = 200
@@ -40,7 +42,7 @@ def told(events: Sequence[Event], after: int) -> list[Notice]:
     """The notices that the events past ``after`` give. ``events``: oldest first, with some that came before."""
     notices: list[Notice] = []
     cause: Event | None = None
-    failing: set[str] = set()  # gates
+    failing: set[str] = set()  # gates and jobs
     for event in events:
         notice = None
         if event.kind in _CAUSES:
@@ -54,6 +56,8 @@ def told(events: Sequence[Event], after: int) -> list[Notice]:
             if gate not in failing:  # a gate that fails in another way now is told already
                 notice = _notice(event, Severity.WARNING, "a gate does not do as it is told", event.message)
             failing.add(gate)
+        elif event.agent == JOBS:
+            notice = _job(event, failing)
         elif event.kind in _ALONE:
             failing.discard(event.message.partition(_WELL)[0])
             severity, title = _ALONE[event.kind]
@@ -61,6 +65,19 @@ def told(events: Sequence[Event], after: int) -> list[Notice]:
         if notice is not None and event.id > after:
             notices.append(notice)
     return notices
+
+
+def _job(event: Event, failing: set[str]) -> Notice | None:
+    """A scheduled job that fails is told once, and again only after it was done meanwhile."""
+    job, _, outcome = event.kind.rpartition("_")
+    known = job in failing
+    if outcome != "failed":
+        failing.discard(job)
+        return None
+    failing.add(job)
+    return (
+        None if known else _notice(event, Severity.WARNING, f"{job.replace('_', ' ')} failed", event.message)
+    )
 
 
 def _change(published: Event, cause: Event | None) -> Notice:
