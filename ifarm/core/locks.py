@@ -13,6 +13,7 @@ class Lock(IntEnum):
 
     IDEMPOTENCY_KEY = 1
     PEDIGREE = 2
+    INVOICE_NUMBER = 3
 
 
 def _number(name: str) -> int:
