@@ -85,6 +85,27 @@ def test_a_day_without_a_try_never_passes(runs: list[tuple[int, int]]) -> None:
         assert schedule.due_at(NIGHTLY, memory.runs[NIGHTLY.name]) <= now + timedelta(days=1, seconds=5)
 
 
+BASE = Job(name=schedule.PHYSICAL, command=("backup", "create", "--physical"), schedule="")
+
+
+def test_a_base_backup_is_due_at_once_on_another_server_and_only_then() -> None:
+    memory = schedule.met((BASE,), Memory(), NOON)
+    assert schedule.next_due((BASE,), memory, NOON) is None  # nobody knows who is primary
+    assert schedule.next_due((BASE,), memory, NOON, "71") is BASE
+    memory = schedule.finished(memory, BASE, 0, NOON, "71")
+    assert schedule.next_due((BASE,), memory, NOON + timedelta(days=99), "71") is None
+    assert schedule.next_due((BASE,), memory, NOON, "72") is BASE
+
+
+def test_a_base_backup_that_fails_is_not_tried_without_end() -> None:
+    memory, now, tries = schedule.met((BASE,), Memory(), NOON), NOON, 0
+    for _ in range(100):
+        now += timedelta(minutes=1)
+        if schedule.next_due((BASE,), memory, now, "71") is not None:
+            memory, tries = schedule.finished(memory, BASE, 3, now, "71"), tries + 1
+    assert tries == ATTEMPTS
+
+
 def test_memory_outlives_the_process(tmp_path: Path) -> None:
     path = schedule.path_of(tmp_path, "main")
     assert schedule.load(path) == Memory()

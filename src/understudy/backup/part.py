@@ -96,11 +96,19 @@ class Keeper:
                 memory = None  # another process acts, and remembers
             else:
                 memory = schedule.met(self._jobs, memory or self._load(), datetime.now(UTC))
-                if (job := schedule.next_due(self._jobs, memory, datetime.now(UTC))) is not None:
-                    memory = await self._run(job, memory)
+                present = self._primary()
+                if (job := schedule.next_due(self._jobs, memory, datetime.now(UTC), present)) is not None:
+                    memory = await self._run(job, memory, present)
             await asyncio.sleep(TURN)
 
-    async def _run(self, job: Job, memory: Memory) -> Memory:
+    def _primary(self) -> str:
+        """The system identifier of the primary; empty while it is being changed, or not known."""
+        state = self._agent.sight.state
+        if state is None or state.plan is not None:
+            return ""
+        return state.record(state.primary).identity.partition("/")[0]
+
+    async def _run(self, job: Job, memory: Memory, present: str) -> Memory:
         began = datetime.now(UTC)
         memory = self._save(schedule.began(memory, job, began))
         self._log.info("job_begun", job=job.name, message=f"{job.name} begins")
@@ -109,7 +117,7 @@ class Keeper:
         outcome = "done" if code in job.results else "failed"
         message = f"{job.name} {outcome} with exit code {code} in {took:.0f} s: {words[-1] if words else ''}"
         await self._tell(f"{job.name}_{outcome}", message, took)
-        return self._save(schedule.finished(memory, job, code, datetime.now(UTC)))
+        return self._save(schedule.finished(memory, job, code, datetime.now(UTC), present))
 
     def _load(self) -> Memory:
         try:

@@ -21,6 +21,8 @@ from understudy.config_backup import Backup
 FORMAT: Final = 1
 MAX_BYTES: Final = 1024 * 1024
 ATTEMPTS: Final = 3
+PHYSICAL: Final = "physical_backup"
+_NEVER: Final = datetime.max.replace(tzinfo=UTC)
 PAUSE: Final = timedelta(minutes=10)
 """After a run that failed, until it is tried again; at most `ATTEMPTS` times, then the schedule goes on."""
 
@@ -31,7 +33,7 @@ class Job:
 
     Args:
         name: for history and memory. command: arguments of `understudy`.
-        schedule: five fields, UTC. jitter: seconds.
+        schedule: five fields, UTC; empty: only when something else calls for it. jitter: seconds.
         results: exit codes that are a result: nothing is gained by running it again.
     """
 
@@ -60,9 +62,13 @@ class Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """Every job's last run, by name."""
+    """Every job's last run, by name.
+
+    ``base``: the server (its system identifier) of the last base backup; empty: none was made yet.
+    """
 
     runs: Mapping[str, Run] = field(default_factory=dict)
+    base: str = ""
 
 
 def jobs(policy: Backup) -> tuple[Job, ...]:
@@ -88,7 +94,7 @@ def jobs(policy: Backup) -> tuple[Job, ...]:
         command = ("backup", "create", "--physical")
         found.append(
             Job(
-                name="physical_backup",
+                name=PHYSICAL,
                 command=command,
                 schedule=policy.physical.schedule,
                 jitter=policy.physical.jitter,
@@ -103,19 +109,31 @@ def jobs(policy: Backup) -> tuple[Job, ...]:
         )
         for drill in policy.drills
     ]
-    return tuple(job for job in found if job.schedule)
+    archived = policy.physical is not None and policy.physical.wal
+    return tuple(job for job in found if job.schedule or (job.name == PHYSICAL and archived))
 
 
 def due_at(job: Job, run: Run) -> datetime:
     """When the job is to be run next."""
     if run.attempts and run.attempts < ATTEMPTS:
         return _time(run.ended) + PAUSE
+    if not job.schedule:
+        return _NEVER
     moment: datetime = next(CronSim(job.schedule, _time(run.since)))
     return moment + timedelta(seconds=job.jitter * _share(f"{job.name} {moment.isoformat()}"))
 
 
-def next_due(wanted: Sequence[Job], memory: Memory, now: datetime) -> Job | None:
-    """The job that has been due for longest; None: none is."""
+def next_due(wanted: Sequence[Job], memory: Memory, now: datetime, present: str = "") -> Job | None:
+    """The job that has been due for longest; None: none is.
+
+    Args:
+        present: the server (its system identifier) that is primary now. The log of another one than that of the last
+            base backup can be replayed onto nothing: a base backup is due at once. Empty: not known.
+    """
+    for job in wanted:
+        run = memory.runs.get(job.name)
+        if job.name == PHYSICAL and present not in ("", memory.base) and run is not None and not run.attempts:
+            return job
     times = [(due_at(job, memory.runs[job.name]), job) for job in wanted if job.name in memory.runs]
     ready = [(at, job) for at, job in times if at <= now]
     return min(ready, key=lambda pair: pair[0])[1] if ready else None
@@ -123,7 +141,8 @@ def next_due(wanted: Sequence[Job], memory: Memory, now: datetime) -> Job | None
 
 def met(wanted: Sequence[Job], memory: Memory, now: datetime) -> Memory:
     """The memory with every job in it, and none that is configured no more; a new one's schedule begins now."""
-    return Memory(runs={job.name: memory.runs.get(job.name, Run(since=_text(now))) for job in wanted})
+    runs = {job.name: memory.runs.get(job.name, Run(since=_text(now))) for job in wanted}
+    return replace(memory, runs=runs)
 
 
 def began(memory: Memory, job: Job, now: datetime) -> Memory:
@@ -131,8 +150,10 @@ def began(memory: Memory, job: Job, now: datetime) -> Memory:
     return _with(memory, job, replace(memory.runs[job.name], begun=_text(now)))
 
 
-def finished(memory: Memory, job: Job, code: int, now: datetime) -> Memory:
-    """The memory after a run. One that was in vain leaves the schedule where it was until it is given up."""
+def finished(memory: Memory, job: Job, code: int, now: datetime, present: str = "") -> Memory:
+    """The memory after a run on the server ``present``. One that was in vain leaves the schedule where it was until
+    it is given up.
+    """
     run = memory.runs[job.name]
     attempts = 0 if code in job.results else run.attempts + 1
     over = attempts in (0, ATTEMPTS)
@@ -143,11 +164,13 @@ def finished(memory: Memory, job: Job, code: int, now: datetime) -> Memory:
         attempts=0 if over else attempts,
         since=_text(now) if over else run.since,
     )
+    if job.name == PHYSICAL and (code in job.results or over):
+        memory = replace(memory, base=present)  # given up: the schedule, or the next change, tries again
     return _with(memory, job, after)
 
 
 def _with(memory: Memory, job: Job, run: Run) -> Memory:
-    return Memory(runs={**memory.runs, job.name: run})
+    return replace(memory, runs={**memory.runs, job.name: run})
 
 
 def _share(text: str) -> float:
