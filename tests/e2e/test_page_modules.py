@@ -154,6 +154,55 @@ def test_steps_stand_beneath_the_decision_that_began_them(page: Page) -> None:
     ]
 
 
+def test_a_job_that_runs_beside_a_change_takes_none_of_its_steps(page: Page) -> None:
+    lines = [("agent", "primary_down"), ("schedule", "logical_backup_failed"), ("agent", "step:publish")]
+    events = [
+        {"id": i, "kind": kind, "agent": who, "wall": i, "epoch": 2, "message": ""}
+        for i, (who, kind) in enumerate(lines)
+    ]
+    found = call(page, "timeline", "grouped", events)
+    assert [(e["event"]["kind"], len(e["steps"])) for e in found] == [
+        ("primary_down", 1),
+        ("logical_backup_failed", 0),
+    ]
+    assert call(page, "words", "eventIcon", "logical_backup_failed") == "warn"
+
+
+@pytest.mark.parametrize(
+    ("light", "fresh", "level", "text"),
+    [
+        ("green", True, "ok", "Ready"),
+        ("amber", True, "warn", "Not quite ready: newest backup"),
+        ("red", True, "bad", "Not ready: newest backup"),
+        ("off", True, "note", "Nothing is promised: no backups are configured"),
+        (None, False, "warn", "Nobody looks any more: what stands below is old"),
+    ],
+)
+def test_readiness_in_words(page: Page, light: str | None, fresh: bool, level: str, text: str) -> None:
+    items = [
+        {"name": "backup", "light": light, "detail": ""},
+        {"name": "key", "light": "other", "detail": ""},
+    ]
+    seen = {"at": "2026-11-21T12:00:00+00:00", "fresh": fresh, "light": light, "items": items}
+    assert call(page, "words", "readinessText", seen) == {"level": level, "text": text}
+
+
+def test_a_proof_never_sounds_better_than_it_is(page: Page) -> None:
+    line = {"at": "2026-11-21T12:00:00+00:00", "level": "restore", "verdict": "pass"}
+    assert call(page, "words", "proven", None) == {"level": "note", "text": "Never proven"}
+    assert call(page, "words", "proven", line)["text"].endswith("restored and compared")
+    assert call(page, "words", "proven", {**line, "verdict": "fail"})["level"] == "bad"
+    assert call(page, "words", "proven", {**line, "verdict": "inconclusive"})["level"] == "warn"
+    assert call(page, "words", "proven", {**line, "level": "bytes"})["text"].endswith("authentic")
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 bytes"), (1023, "1023 bytes"), (1536, "1.5 KiB"), (63 * 2**20, "63 MiB")]
+)
+def test_sizes(page: Page, count: int, text: str) -> None:
+    assert call(page, "words", "bytes", count) == text
+
+
 def test_blocks_of_the_stream(page: Page) -> None:
     block = 'id: 7\nevent: event\ndata: {"a":\ndata: "x: y"}\n: a comment'
     assert call(page, "api", "parseBlock", block) == {"event": "event", "data": '{"a":\n"x: y"}', "id": "7"}

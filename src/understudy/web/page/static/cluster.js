@@ -1,10 +1,11 @@
-// One cluster: headline, topology, plan, plots, orders, history, rescues. Built once, then only what changed is touched.
+// One cluster: headline, topology, plan, plots, orders, readiness, backups, drills, history, rescues. Built once, then only what changed is touched.
 
 import { get } from "./api.js";
 import { h, setAttribute, setIcon, setText } from "./dom.js";
 import { Orders } from "./orders.js";
 import { Plot, Samples } from "./plots.js";
 import { Progress } from "./progress.js";
+import { Readiness } from "./readiness.js";
 import { Rescues } from "./rescues.js";
 import { Timeline } from "./timeline.js";
 import { Topology } from "./topology.js";
@@ -29,6 +30,7 @@ export class ClusterView {
     this.orders = new Orders({ signed });
     this.timeline = new Timeline();
     this.rescues = new Rescues(cluster.name);
+    this.readiness = new Readiness(cluster.name);
     this.lamp = h("span", { class: "verdict-icon" });
     this.headline = h("h2", {});
     this.reason = h("p", { class: "reason" });
@@ -38,7 +40,7 @@ export class ClusterView {
       h("div", { class: "now" }, h("section", { class: "card", "aria-label": "Now" }, this.verdict, this.topology.element), this.progress.element),
       this.orders.element,
       h("section", { class: "card plots", "aria-label": "The last ten minutes" }, this.lag.element, this.latency.element),
-      this.timeline.element, this.rescues.element);
+      this.readiness.element, this.readiness.backups.element, this.readiness.drills.element, this.timeline.element, this.rescues.element);
     this.cluster = cluster;
   }
 
@@ -67,10 +69,11 @@ export class ClusterView {
     this.orders.show(cluster, stale);
     this.lag.draw(this.samples, now);
     this.latency.draw(this.samples, now);
+    if (!stale) this.readiness.keep(now);
   }
 
   async load() {
-    await Promise.all([this.rescues.load(), this.catchUp()]);
+    await Promise.all([this.rescues.load(), this.readiness.load(), this.catchUp()]);
   }
 
   // What the stream may have missed while there was no connection.

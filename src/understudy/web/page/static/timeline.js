@@ -4,6 +4,7 @@ import { h, icon, setText } from "./dom.js";
 import { STEPS, clock, duration, eventIcon, eventTitle, human } from "./words.js";
 
 const STEP = "step:";
+const JOBS = "schedule"; // who writes the lines about backups and drills that ran by themselves
 const LIMIT = 400; // events kept by this tab
 // These happen beside a plan and begin none: steps that follow do not belong to them.
 const BESIDE = new Set(["node_up", "node_down", "agent_started", "agent_took_over", "witness_down", "try_again", "asked", "paused", "resumed"]);
@@ -16,7 +17,7 @@ export function grouped(events) {
     if (!event.kind.startsWith(STEP)) {
       const entry = { event, steps: [] };
       entries.push(entry);
-      if (!BESIDE.has(event.kind)) open = entry;
+      if (!BESIDE.has(event.kind) && event.agent !== JOBS) open = entry;
     } else if (open) open.steps.push(event);
     else entries.push((open = { event, steps: [event] }));
   }

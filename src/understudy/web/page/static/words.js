@@ -69,7 +69,7 @@ export function eventTitle(kind) {
 }
 
 export function eventIcon(kind) {
-  return TITLES[kind]?.[1] ?? "note";
+  return TITLES[kind]?.[1] ?? (kind.endsWith("_failed") ? "warn" : "note");
 }
 
 export function duration(seconds) {
@@ -79,6 +79,16 @@ export function duration(seconds) {
   if (seconds < 60) return `${seconds.toFixed(seconds < 9.95 ? 2 : 1)} s`;
   if (seconds < 3600) return `${Math.floor(seconds / 60)} min ${Math.floor(seconds % 60)} s`;
   return `${Math.floor(seconds / 3600)} h ${Math.floor((seconds % 3600) / 60)} min`;
+}
+
+export function bytes(count) {
+  const units = ["bytes", "KiB", "MiB", "GiB", "TiB"];
+  let power = 0;
+  while (count >= 1024 && power < units.length - 1) {
+    count /= 1024;
+    power += 1;
+  }
+  return power ? `${count.toFixed(count < 9.95 ? 1 : 0)} ${units[power]}` : `${count} bytes`;
 }
 
 const CLOCK = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
@@ -186,4 +196,61 @@ export function differences(before, now) {
     said.push(`${planName(now.plan)} to ${now.plan.target} has begun`);
   if (before.in_sync !== now.in_sync && now.rpo === "zero") said.push(now.in_sync ? "in sync" : "not in sync");
   return said.length ? `Cluster ${now.name}: ${said.join(", ")}.` : "";
+}
+
+// --- readiness ----------------------------------------------------------------------------------------------
+
+// What each reason of the light is about.
+export const ITEMS = {
+  standby: "Standby",
+  backup: "Newest backup",
+  verification: "Newest proof",
+  wal: "Write-ahead log",
+  recovery_time: "Time to recover",
+  data_loss: "Data that would be lost",
+  key: "Key",
+  storage: "Destinations",
+};
+
+export const LIGHTS = {
+  green: { icon: "ok", word: "good" },
+  amber: { icon: "warn", word: "look at it this week" },
+  red: { icon: "bad", word: "today" },
+  off: { icon: "note", word: "not configured" },
+};
+
+// The headline of the light. An old look says nothing of now.
+export function readinessText({ at, fresh, light, items }) {
+  if (!at) return { level: "note", text: "Nobody has looked yet" };
+  if (!fresh) return { level: "warn", text: "Nobody looks any more: what stands below is old" };
+  const worst = items.filter((item) => item.light === light).map((item) => (ITEMS[item.name] ?? human(item.name)).toLowerCase());
+  return {
+    green: { level: "ok", text: "Ready" },
+    amber: { level: "warn", text: `Not quite ready: ${worst.join(", ")}` },
+    red: { level: "bad", text: `Not ready: ${worst.join(", ")}` },
+    off: { level: "note", text: "Nothing is promised: no backups are configured" },
+  }[light];
+}
+
+const DEPTH = { bytes: "every byte is there and authentic", archive: "the archive was decoded", restore: "restored and compared" };
+
+// How deep a backup was proven.
+export function proven(verified) {
+  if (!verified) return { level: "note", text: "Never proven" };
+  const when = clock(Date.parse(verified.at));
+  if (verified.verdict === "pass") return { level: "ok", text: `Proven ${when}: ${DEPTH[verified.level] ?? verified.level}` };
+  if (verified.verdict === "fail") return { level: "bad", text: `Failed its proof ${when} (${verified.level})` };
+  return { level: "warn", text: `Could not be proven ${when} (${verified.level})` };
+}
+
+export function outcomeIcon(outcome) {
+  return { pass: "ok", fail: "bad", inconclusive: "warn" }[outcome] ?? "note";
+}
+
+// What a drill measured against its targets; empty where it measured nothing.
+export function recovered({ recovery, loss, rto, rpo }) {
+  const found = [];
+  if (recovery) found.push(`recovered in ${duration(recovery.detect + recovery.decide + recovery.act + recovery.verify)} (target ${duration(rto)})`);
+  if (loss) found.push(`${loss.lost} of ${loss.acknowledged} acknowledged writes lost${loss.lost ? `, the oldest ${duration(loss.seconds)} old (target ${duration(rpo)})` : ""}`);
+  return human(found.join("; "));
 }
