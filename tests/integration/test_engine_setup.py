@@ -36,6 +36,40 @@ async def test_from_two_servers_to_a_pair(pair: Pair) -> None:
     await engine.close()
 
 
+async def test_a_partitioned_table_with_a_foreign_key_is_copied_too(pair: Pair) -> None:
+    """TRUNCATE refuses a table that a table outside its list refers to, and only leaves are published."""
+    for text in (
+        "CREATE TABLE animal (id int PRIMARY KEY)",
+        "CREATE TABLE weighing (animal int REFERENCES animal, at int, PRIMARY KEY (animal, at))"
+        " PARTITION BY RANGE (at)",
+        "CREATE TABLE weighing_1 PARTITION OF weighing FOR VALUES FROM (0) TO (10)",
+        "INSERT INTO animal VALUES (1); INSERT INTO weighing VALUES (1, 5)",
+    ):
+        pair.sql("a", text)
+    engine = PostgreSQLEngine(pair.cluster)
+    await engine.setup(progress=lambda _: None)
+    assert pair.sql("b", "SELECT animal, at FROM weighing") == [(1, 5)]
+    await engine.full_copy(pair.link(1), at(1))
+    await engine.catch_up(pair.link(1), at(1))
+    assert (await engine.verify("a", "b")).equal
+    await engine.close()
+
+
+async def test_the_same_name_on_another_database_of_a_server_is_another_cluster(pair: Pair) -> None:
+    """Slots belong to a whole server: the other one's is neither ours nor proof that ours was begun."""
+    slot = pair.link(1).name
+    with pair.connect("a", user="postgres", dbname="postgres") as connection:
+        connection.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", (slot,))
+    try:
+        engine = PostgreSQLEngine(pair.cluster)
+        with pytest.raises(EngineError, match="database postgres"):
+            await engine.setup(progress=lambda _: None)
+        await engine.close()
+    finally:
+        with pair.connect("a", user="postgres", dbname="postgres") as connection:
+            connection.execute("SELECT pg_drop_replication_slot(%s)", (slot,))
+
+
 async def test_setup_again_changes_nothing(pair: Pair, engine: PostgreSQLEngine) -> None:
     reader = pair.connect("b")
     before = await engine.probe("b", heartbeat=None, epoch=1)

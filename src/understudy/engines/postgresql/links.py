@@ -85,7 +85,8 @@ async def _require_slot(sessions: Sessions, link: Link) -> None:
     async with sessions.control(link.publisher, doing=f"look at slot {link.name}") as connection:
         cursor = await connection.execute(
             "SELECT s.wal_status, r.pid, r.application_name, r.client_addr::text FROM pg_replication_slots s"
-            " LEFT JOIN pg_stat_replication r ON r.pid = s.active_pid WHERE s.slot_name = %s",
+            " LEFT JOIN pg_stat_replication r ON r.pid = s.active_pid"
+            " WHERE s.slot_name = %s AND s.database = current_database()",
             (link.name,),
         )
         row = await cursor.fetchone()
@@ -334,14 +335,17 @@ async def drop_subscription(sessions: Sessions, node: str, name: str, ticket: Ti
 
 
 async def drop_slot(sessions: Sessions, node: str, name: str, ticket: Ticket) -> None:
-    """Drop a slot where it exists, ending whoever consumes it."""
+    """Drop a slot of this database where it exists, ending whoever consumes it.
+
+    Slots belong to the whole server: one of that name for another database is somebody else's.
+    """
     async with sessions.control(node, doing=f"drop slot {name}") as connection:
         async with connection.transaction():
             await require_ticket(connection, ticket, brief=True)
         while True:
             cursor = await connection.execute(
                 "SELECT pg_terminate_backend(active_pid), active_pid FROM pg_replication_slots"
-                " WHERE slot_name = %s",
+                " WHERE slot_name = %s AND database = current_database()",
                 (name,),
             )
             row = await cursor.fetchone()

@@ -135,6 +135,8 @@ async def _first_time(
     name = slot_name(sessions.cluster.name, 1)
     link = Link(name=name, publisher=primary, subscriber=standby)
     for node in (standby, primary):
+        await _refuse_namesake(sessions, node)
+    for node in (standby, primary):
         async with sessions.control(node, doing="make its fence row") as connection:
             await connection.execute(
                 "INSERT INTO understudy.fence (epoch, primary_node) VALUES (%s, %s) ON CONFLICT DO NOTHING",
@@ -161,10 +163,30 @@ def _told(now: links.Progress) -> str:
     return f"{now.ready} of {now.tables} tables copied" + (f", {now.copied} rows" if now.copied else "")
 
 
+async def _refuse_namesake(sessions: Sessions, node: str) -> None:
+    """Slots, and the names that a primary waits for, belong to a whole server: two clusters on it need two names."""
+    async with sessions.control(node, doing="look for another cluster of this name") as connection:
+        row = await _row(
+            connection,
+            "SELECT slot_name, database FROM pg_replication_slots"
+            " WHERE starts_with(slot_name, %s) AND database <> current_database()",
+            (link_prefix(sessions.cluster.name),),
+        )
+    if row is not None:
+        raise EngineError(
+            f"{node}: slot {row[0]} belongs to database {row[1]} of the same server, to a cluster that is called"
+            f" {sessions.cluster.name} too; give this one another name. Nothing was changed"
+        )
+
+
 async def _slot_exists(sessions: Sessions, node: str, name: str) -> bool:
     async with sessions.control(node, doing="look at its slots") as connection:
         return (
-            await _row(connection, "SELECT 1 FROM pg_replication_slots WHERE slot_name = %s", (name,))
+            await _row(
+                connection,
+                "SELECT 1 FROM pg_replication_slots WHERE slot_name = %s AND database = current_database()",
+                (name,),
+            )
             is not None
         )
 

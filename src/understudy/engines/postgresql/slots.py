@@ -11,6 +11,14 @@ from understudy.engines.postgresql.sessions import ControlConnection, Sessions, 
 from understudy.errors import EngineError
 from understudy.model import Link, Ticket
 
+# A publication names leaves only; TRUNCATE refuses a table that a partitioned one outside its list refers to.
+_TO_EMPTY = """
+    WITH leaf AS (SELECT format('%%I.%%I', schemaname, tablename)::regclass AS relid
+                  FROM pg_publication_tables WHERE pubname = %s)
+    SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.oid IN (SELECT relid FROM leaf UNION SELECT pg_partition_ancestors(relid) FROM leaf) ORDER BY 1, 2
+"""
+
 
 async def create_slot(sessions: Sessions, node: str, name: str, ticket: Ticket) -> None:
     """Make sure the logical slot exists; one that has lost its WAL is made again. See `Engine.create_slot`.
@@ -36,6 +44,11 @@ async def create_slot(sessions: Sessions, node: str, name: str, ticket: Ticket) 
                 limit = int(sessions.cluster.policy.step_timeout * 700)
                 await connection.execute(f"SET LOCAL statement_timeout = {limit}")
                 await connection.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", (name,))
+        except psycopg.errors.DuplicateObject:
+            raise EngineError(
+                f"{node}: slot {name} belongs to another database of this server, where a cluster has the same name;"
+                " give this cluster another name"
+            ) from None
         except (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled):
             blockers = await _open_transactions(connection)
             raise EngineError(
@@ -97,10 +110,7 @@ async def _empty(sessions: Sessions, node: str, ticket: Ticket) -> None:
         async with connection.transaction():
             await require_ticket(connection, ticket, brief=True)
             await require_fenced(connection, node, "empty its tables")
-            cursor = await connection.execute(
-                "SELECT schemaname, tablename FROM pg_publication_tables WHERE pubname = %s ORDER BY 1, 2",
-                (publication(sessions.cluster.name),),
-            )
+            cursor = await connection.execute(_TO_EMPTY, (publication(sessions.cluster.name),))
             tables = [sql.Identifier(*names) for names in await cursor.fetchall()]
             if tables:
                 await connection.execute(sql.SQL("TRUNCATE {}").format(sql.SQL(", ").join(tables)))
