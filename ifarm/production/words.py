@@ -1,0 +1,67 @@
+"""What animals give, and which fields say so: each kind has its own, with its unit in its name."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+from ifarm.animals.words import Species
+
+
+class ProductionType(StrEnum):
+    """What was produced."""
+
+    MILK = "milk"
+    EGGS = "eggs"
+    WOOL = "wool"
+    MEAT = "meat"
+
+
+class Session(StrEnum):
+    """Which milking of the day a weight is of; `WholeDay` is all of them in one weight."""
+
+    MORNING = "Morning"
+    MIDDAY = "Midday"
+    EVENING = "Evening"
+    NIGHT = "Night"
+    WHOLE_DAY = "WholeDay"
+
+
+class LactationEnd(StrEnum):
+    """Why a lactation ended."""
+
+    DRY_OFF = "DryOff"
+    CALVING = "Calving"
+
+
+REQUIRED: Final[dict[ProductionType, tuple[str, ...]]] = {
+    ProductionType.MILK: ("milk_kg", "session"),
+    ProductionType.EGGS: ("eggs_count",),
+    ProductionType.WOOL: ("wool_kg",),
+    ProductionType.MEAT: ("carcass_kg",),
+}
+"""What a record of each kind must say."""
+
+OPTIONAL: Final[dict[ProductionType, tuple[str, ...]]] = {
+    ProductionType.MILK: ("fat_percent", "protein_percent", "somatic_cells_per_ml"),
+    ProductionType.EGGS: ("eggs_broken_count",),
+    ProductionType.WOOL: ("fibre_diameter_um",),
+    ProductionType.MEAT: ("carcass_class",),
+}
+"""What it can say besides."""
+
+TEXTS: Final = frozenset({"session", "carcass_class"})
+"""Those of the fields that are empty texts where they do not apply; the others are null."""
+
+SPECIES: Final[dict[ProductionType, frozenset[str]]] = {
+    ProductionType.MILK: frozenset(set(Species) - {Species.CHICKEN}),
+    ProductionType.EGGS: frozenset({Species.CHICKEN}),
+    ProductionType.WOOL: frozenset({Species.SHEEP, Species.GOAT}),
+    ProductionType.MEAT: frozenset(Species),
+}
+"""Which animals give it."""
+
+
+def fields_of(kind: ProductionType) -> tuple[str, ...]:
+    """All fields that a record of this kind can have."""
+    return REQUIRED[kind] + OPTIONAL[kind]
