@@ -97,6 +97,7 @@ class World:
         self.stranger = make_owner("Stranger")
         actors = {role.value: make_member(self.owner, role) for role in Role}
         actors |= {"far": make_member(self.owner, Role.OWNER, [other.id]), "stranger": self.stranger}
+        actors["owner"] = self.owner  # what is somebody's own is theirs
         self.tokens = {name: make_token(actor) for name, actor in actors.items()}
         self.tokens["nobody"] = ""
 
