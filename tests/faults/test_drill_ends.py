@@ -1,0 +1,158 @@
+"""A drill that is interrupted, or has to be aborted: it leaves no process, no file and no slot, and says so."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from understudy.demo import agent_process
+from understudy.demo.lab import CLUSTER, Lab
+from understudy.drill import changes, pair, runner
+from understudy.drill.definition import AnyScenario, Setting
+from understudy.drill.pair import Sandbox
+from understudy.drill.stage import Stage
+from understudy.model import Rpo
+from understudy.readiness import journal
+from understudy.readiness.journal import Journal, Outcome, Radius
+
+SANDBOX = Setting(radius=Radius.SANDBOX, cluster="main", mode=Rpo.ZERO)
+SIGNALS = [signal.SIGINT, signal.SIGTERM]
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Where everything of a drill lies, open to the user that servers run as."""
+    with tempfile.TemporaryDirectory(prefix="understudy-test-") as made:
+        Path(made).chmod(0o711)
+        yield Path(made)
+
+
+def crash() -> AnyScenario:
+    return next(s for s in changes.SCENARIOS if s.name == "failover-crash")
+
+
+def processes_in(folder: Path) -> list[str]:
+    """The command lines of processes that have to do with a folder."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            line = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            environment = (process / "environ").read_bytes().decode(errors="replace")
+        except OSError:
+            continue  # it has just ended
+        if (str(folder) in line or str(folder) in environment) and int(process.name) != os.getpid():
+            found.append(line)
+    return found
+
+
+def interrupted(
+    program: list[str], environment: dict[str, str], at: str, number: signal.Signals
+) -> tuple[int, str]:
+    """Run a command, and send it a signal as soon as it has said something. Its exit code, and what it said."""
+    with subprocess.Popen(
+        [*agent_process.PROGRAM, *program],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stderr is not None
+        alarm = threading.Timer(100, process.kill)
+        alarm.start()
+        said, sent = "", False
+        for line in process.stderr:
+            said += line
+            if at in line and not sent:
+                process.send_signal(number)
+                sent = True
+        alarm.cancel()
+    return process.returncode, said
+
+
+def the_journal(folder: Path) -> Journal:
+    [found], wrong = journal.all_of(folder)
+    assert wrong == []
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
+@pytest.mark.parametrize(
+    "at",
+    ["server a runs", "understudy setup", "the agent", "canaries are acknowledged", "wait for the failover"],
+)
+def test_a_signal_leaves_nothing_of_a_sandbox(folder: Path, at: str, number: signal.Signals) -> None:
+    state = folder / "state"
+    (folder / "tmp").mkdir(mode=0o711)
+    file = folder / "understudy.toml"
+    nodes = "".join(
+        f'[[clusters.main.nodes]]\nname = "{name}"\ndsn = "postgresql://app@127.0.0.1:1/{name}"\n'
+        for name in "ab"
+    )
+    file.write_text(f'directory = "{state}"\n[clusters.main]\nrpo = "zero"\n{nodes}')
+    environment = agent_process.environment(file) | {"TMPDIR": str(folder / "tmp")}
+    code, said = interrupted(["drill", "run", "failover-crash"], environment, at, number)
+    assert code == 130, said
+    assert processes_in(folder) == []
+    assert list((folder / "tmp").iterdir()) == []
+    found = the_journal(state / "drills")
+    assert found.outcome is Outcome.INCONCLUSIVE
+    assert "interrupted" in found.summary
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
+def test_a_signal_leaves_production_as_it_was(folder: Path, number: signal.Signals) -> None:
+    (folder / "tmp").mkdir()
+    with Lab(mode=Rpo.ZERO, scale=1, folder=folder / "lab") as lab:
+        before = lab.state
+        environment = agent_process.environment(lab.config_file) | {"TMPDIR": str(folder / "tmp")}
+        program = ["drill", "run", "switchover", "--production", CLUSTER, "--yes-production", CLUSTER]
+        code, said = interrupted(program, environment, "canaries are acknowledged", number)
+        assert code == 130, said
+        assert list((folder / "tmp").iterdir()) == []
+        assert not [line for line in processes_in(folder / "tmp") if "python" in line]
+        assert (lab.state.epoch, lab.state.primary) == (before.epoch, before.primary)
+        found = the_journal(lab.directory / "drills")
+        assert (found.outcome, found.radius) == (Outcome.INCONCLUSIVE, Radius.PRODUCTION)
+        assert {check.outcome for check in found.cleanup} == {Outcome.PASS}
+        with lab.connect("a", "understudy") as connection:
+            slots = connection.execute("SELECT slot_name FROM pg_replication_slots").fetchall()
+        assert all(name.startswith(f"understudy_{CLUSTER}_") for (name,) in slots)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("run", "outcome"),
+    [
+        # What the drill does not speak of says nothing; that nobody takes over is what the other one is about.
+        (lambda stage, world: stage.wait("better days", lambda: False, 60), Outcome.INCONCLUSIVE),
+        (changes.crash, Outcome.FAIL),
+    ],
+    ids=["inconclusive", "failed"],
+)
+def test_without_an_answer_to_anybody_it_is_aborted(
+    monkeypatch: pytest.MonkeyPatch, run: Callable[[Stage, Sandbox], None], outcome: Outcome
+) -> None:
+    """Both servers hang, and nothing in this world would end that."""
+    monkeypatch.setattr(pair, "SILENCE", 5.0)
+
+    def frozen(stage: Stage, world: Sandbox) -> None:
+        for server in world.lab.servers.values():
+            server.freeze()
+        run(stage, world)
+
+    found = runner.run(replace(crash(), run=frozen), SANDBOX, rto=60, rpo=10)
+    assert found.outcome is outcome, found.summary
+    assert "no canary was acknowledged anything for" in found.summary
+    assert {check.outcome for check in found.cleanup} == {Outcome.PASS}
