@@ -1,0 +1,9 @@
+"""The app `health`."""
+
+from django.apps import AppConfig
+
+
+class HealthConfig(AppConfig):
+    """Registration."""
+
+    name = "ifarm.health"
