@@ -12,7 +12,7 @@ from tests.unit.test_journal import drill
 
 from understudy.drill import report, runbook
 from understudy.drill.catalogue import SCENARIOS
-from understudy.readiness.journal import Activity, Check, Outcome, Recovery
+from understudy.readiness.journal import Activity, Check, Outcome, Radius, Recovery
 
 TRICKY = '<script>alert("x")</script> | \x00 \ud800 & ]]>'
 
@@ -74,7 +74,8 @@ def test_the_trend_compares_with_drills_of_the_same_kind() -> None:
         recovery = Recovery(detect=0, decide=0, act=seconds, verify=0, writes=0)
         return replace(drill(number), recovery=recovery, scenario=scenario)
 
-    earlier = [took(1, 1.0), took(2, 99.0, "switchover"), took(3, 1.2)]
+    elsewhere = replace(took(3, 77.0), radius=Radius.PRODUCTION)
+    earlier = [took(1, 1.0), took(2, 99.0, "switchover"), elsewhere, took(3, 1.2)]
     assert (
         report.trend(took(4, 2.4), earlier)
         == "2.40 s to recover; the median of the last 2 was 1.20 s (+100 %)"

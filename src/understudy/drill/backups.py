@@ -29,7 +29,7 @@ from understudy.backup.store import Refused, Store, Unreachable
 from understudy.demo import audit
 from understudy.demo.lab import DATABASE
 from understudy.drill.definition import Scenario
-from understudy.drill.pair import SETTLE, STEADY
+from understudy.drill.pair import SETTLE, SILENCE, STEADY
 from understudy.drill.stage import Aborted, Stage
 from understudy.drill.vault import Vault, open_archive, open_vault, quiet
 from understudy.embedded import EmbeddedError, EmbeddedPostgreSQL
@@ -40,7 +40,10 @@ _SEGMENTS: Final = 4
 _ABSENT: Final = "understudy_absent"
 _CANNOT: Final = (BackupRefused, EmbeddedError, WrongKey, Unreachable, Refused)
 """Says nothing about a backup: no room, no program, no key, no answer."""
-_ABORT: Final = "this host has no room or no program for it, or no destination answers"
+_ABORT: Final = (
+    f"no canary of a sandbox was acknowledged anything for {SILENCE:g} s, a wait is in vain, or this host has no room, "
+    "no program or no answer for it"
+)
 
 
 # --- restored and compared ----------------------------------------------------------------------------------
@@ -151,10 +154,13 @@ def _noted(stage: Stage, findings: Sequence[Finding]) -> None:
 
 
 def _took(stage: Stage, began: float, restored: float) -> None:
-    """Nobody had to see or decide anything; nobody can write until all is restored."""
-    act = round(restored - began, 6)
+    """Nobody had to see or decide anything: the restore acts, the comparison proves."""
     stage.recovery = Recovery(
-        detect=0.0, decide=0.0, act=act, verify=round(stage.clock() - restored, 6), writes=act
+        detect=0.0,
+        decide=0.0,
+        act=round(restored - began, 6),
+        verify=round(stage.clock() - restored, 6),
+        writes=0.0,
     )
     stage.skipped.append("time to notice and to decide: a drill of backups is begun by somebody who knows")
 
@@ -214,7 +220,8 @@ def _end_of_log(stage: Stage, vault: Vault, server: EmbeddedPostgreSQL, epoch: i
     exposed = 0.0 if oldest is None else max(0.0, pair.fault_at - oldest / 1e9)
     stage.loss = Loss(acknowledged=counted.acked, lost=counted.absent, rescued=0, seconds=round(exposed, 6))
     target = vault.targets.rpo
-    evidence = f"{counted.acked:,} acknowledged, {counted.absent:,} not in the log; the oldest of them {exposed:.3f} s"
+    oldest_text = f", the oldest from {exposed:.3f} s before" if counted.absent else ""
+    evidence = f"{counted.acked:,} acknowledged, {counted.absent:,} of them not in the log{oldest_text}"
     stage.check(f"the log ends less than {target:g} s before the fault", exposed <= target, evidence)
     stage.check(
         "nothing was replayed twice", counted.doubled == 0, f"{counted.doubled} copies beyond the first"

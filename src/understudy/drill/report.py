@@ -33,8 +33,9 @@ def figures(journal: Journal) -> list[tuple[str, str, str]]:
     """What was measured: name, figure, target."""
     found: list[tuple[str, str, str]] = []
     if (recovery := journal.recovery) is not None:
+        if recovery.writes:
+            found.append(("longest time without an answer", f"{recovery.writes:.3f} s", ""))
         found += [
-            ("longest time without an answer", f"{recovery.writes:.3f} s", ""),
             ("time to recover", f"{recovery.total:.3f} s", f"{journal.rto:g} s"),
             ("  until it was seen", f"{recovery.detect:.3f} s", ""),
             ("  until it was decided", f"{recovery.decide:.3f} s", ""),
@@ -53,11 +54,11 @@ def figures(journal: Journal) -> list[tuple[str, str, str]]:
 
 
 def trend(journal: Journal, earlier: Sequence[Journal]) -> str:
-    """A drill against earlier ones of the same kind, in one sentence; empty where there is none to compare."""
+    """A drill against earlier ones of the same kind and place, in one sentence; empty where there is none."""
     past = [
         found.recovery.total
         for found in earlier
-        if found.scenario == journal.scenario and found.recovery is not None and found.id < journal.id
+        if found.recovery is not None and found.id < journal.id and _alike(found) == _alike(journal)
     ][-_TREND:]
     if journal.recovery is None or not past:
         return ""
@@ -67,6 +68,11 @@ def trend(journal: Journal, earlier: Sequence[Journal]) -> str:
         f"{journal.recovery.total:.2f} s to recover; the median of the last {len(past)} was {middle:.2f} s "
         f"({change:+.0f} %)"
     )
+
+
+def _alike(journal: Journal) -> tuple[str, str, str]:
+    """A sandbox's times say nothing about production's."""
+    return journal.scenario, journal.cluster, journal.radius
 
 
 # --- Markdown -----------------------------------------------------------------------------------------------

@@ -195,9 +195,8 @@ def _judge(stage: Stage, course: _Course, *, rto: float, rpo: float) -> tuple[Ou
 def _figures(stage: Stage, checks: Sequence[Check]) -> str:
     parts = [f"{len(checks)} checks passed"]
     if stage.recovery is not None:
-        parts.append(
-            f"{stage.recovery.writes:.2f} s without an answer, proven after {stage.recovery.total:.1f} s"
-        )
+        silent = f"{stage.recovery.writes:.2f} s without an answer, " if stage.recovery.writes else ""
+        parts.append(f"{silent}recovered and proven after {stage.recovery.total:.1f} s")
     if stage.loss is not None:
         parts.append(f"{stage.loss.lost} of {stage.loss.acknowledged} acknowledged writes lost")
     return "; ".join(parts)

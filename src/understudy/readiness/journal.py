@@ -79,7 +79,8 @@ class Activity:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recovery:
     """Time to recover, in seconds: until the fault was seen, until it was decided, until writes went on, until the
-    result was proven. ``writes``: the longest time without an acknowledged write, from the canaries' own ledgers.
+    result was proven. ``writes``: the longest time without an acknowledged write, from the canaries' own ledgers; 0: it
+    was not measured (a restore beside what runs).
     """
 
     detect: float
