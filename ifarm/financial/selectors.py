@@ -1,0 +1,140 @@
+"""Reads of money."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from uuid import UUID
+
+from django.db.models import Q, QuerySet, Sum
+
+from ifarm.animals.models import GroupMembership
+from ifarm.animals.policies import access_animal
+from ifarm.core.actors import Actor
+from ifarm.farms.policies import access_farm
+from ifarm.financial.models import (
+    Contact,
+    Expense,
+    ExpenseAllocation,
+    ExpenseStep,
+    Invoice,
+    Payment,
+    Purchase,
+    Sale,
+)
+from ifarm.financial.money import Money, by_currency, divided
+from ifarm.financial.policies import (
+    CONTACTS,
+    EXPENSE_STEPS,
+    EXPENSES,
+    INVOICES,
+    PAYMENTS,
+    PURCHASES,
+    SALES,
+    access_expense,
+    access_invoice,
+)
+from ifarm.financial.words import ExpenseStatus
+
+SPENT = (ExpenseStatus.APPROVED, ExpenseStatus.PAID)
+"""What counts as spent: a draft is nobody's cost yet."""
+
+
+def list_contacts(actor: Actor) -> QuerySet[Contact]:
+    """Contacts, also those out of use."""
+    return CONTACTS.instances(actor)
+
+
+def list_expenses(actor: Actor) -> QuerySet[Expense]:
+    """Expenses, with their suppliers."""
+    return EXPENSES.instances(actor).select_related("supplier")
+
+
+def list_steps(actor: Actor, expense_id: UUID) -> QuerySet[ExpenseStep]:
+    """The way of an expense. Raises `NotFound`, as all of these."""
+    return EXPENSE_STEPS.instances(actor).filter(expense=access_expense(actor, expense_id))
+
+
+def list_sales(actor: Actor) -> QuerySet[Sale]:
+    """Sales, with their buyers."""
+    return SALES.instances(actor).select_related("buyer")
+
+
+def list_purchases(actor: Actor) -> QuerySet[Purchase]:
+    """Purchases, with their suppliers."""
+    return PURCHASES.instances(actor).select_related("supplier")
+
+
+def list_invoices(actor: Actor) -> QuerySet[Invoice]:
+    """Invoices and credit notes."""
+    return INVOICES.instances(actor)
+
+
+def list_payments(actor: Actor, invoice_id: UUID) -> QuerySet[Payment]:
+    """What came for an invoice."""
+    return PAYMENTS.instances(actor).filter(invoice=access_invoice(actor, invoice_id))
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came and went in one currency."""
+
+    currency: str
+    sales: Decimal
+    purchases: Decimal
+    expenses: Decimal
+
+    @property
+    def result(self) -> Decimal:
+        """What is left."""
+        return self.sales - self.purchases - self.expenses
+
+
+def results_of_farm(actor: Actor, farm_id: UUID, first: date, last: date) -> list[Result]:
+    """Sales and purchases of animals and expenses that were approved, of the days from ``first`` to ``last``; a row for
+    each currency, by its code. Amounts of two currencies are never added.
+    """
+    farm = access_farm(actor, farm_id)
+
+    def sums(rows: QuerySet[Sale] | QuerySet[Purchase] | QuerySet[Expense]) -> dict[str, Decimal]:
+        return dict(rows.filter(farm=farm).order_by().values_list("currency").annotate(Sum("amount")))
+
+    sold = sums(SALES.instances(actor).filter(sale_date__range=(first, last)))
+    bought = sums(PURCHASES.instances(actor).filter(purchase_date__range=(first, last)))
+    spent = sums(EXPENSES.instances(actor).filter(expense_date__range=(first, last), status__in=SPENT))
+    nothing = Decimal(0)
+    return [
+        Result(code, sold.get(code, nothing), bought.get(code, nothing), spent.get(code, nothing))
+        for code in sorted({*sold, *bought, *spent})
+    ]
+
+
+def cost_of_animal(actor: Actor, animal_id: UUID, first: date, last: date) -> dict[str, Decimal]:
+    """What was spent for an animal in those days, by currency: its allocations, and its part of those to its groups.
+
+    An allocation to a group is divided equally among the animals that were in it on the day of the expense; minor units
+    that do not divide go to the animals that came first, so the parts of all are the whole.
+    """
+    animal = access_animal(actor, animal_id)
+    spent = Q(line__expense__status__in=SPENT, line__expense__expense_date__range=(first, last))
+    rows = ExpenseAllocation.objects.filter(spent).select_related("line__expense")
+    moneys = [Money(part.amount, part.line.expense.currency) for part in rows.filter(animal_id=animal.id)]
+    groups = {membership.group_id for membership in animal.group_memberships.all()}
+    shared = list(rows.filter(group_id__in=groups))
+    members = list(
+        GroupMembership.objects.filter(group_id__in=groups)
+        .order_by("starts_on", "id")
+        .values_list("group_id", "animal_id", "starts_on", "ends_on")
+    )
+    for part in shared:
+        day = part.line.expense.expense_date
+        present = [
+            member
+            for group, member, starts, ends in members
+            if group == part.group_id and starts <= day and (ends is None or day < ends)
+        ]
+        if animal.id in present:
+            whole = Money(part.amount, part.line.expense.currency)
+            moneys.append(Money(divided(whole, len(present))[present.index(animal.id)], whole.currency))
+    return by_currency(moneys)
