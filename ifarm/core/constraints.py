@@ -61,8 +61,11 @@ class TenantIsolation(_Written):
 
     def statements(self, model: Any, editor: Any) -> list[str]:
         """ENABLE, FORCE (the owner too) and the policies."""
-        table = editor.quote_name(model._meta.db_table)
-        column = editor.quote_name(model._meta.get_field(self.field).column)
+        return self.on(model._meta.db_table, model._meta.get_field(self.field).column, editor)
+
+    def on(self, name_of_table: str, name_of_column: str, editor: Any) -> list[str]:
+        """The same for a partition: a wall holds for the table that a statement names."""
+        table, column = editor.quote_name(name_of_table), editor.quote_name(name_of_column)
         rule = f"{column} = current_setting('{SETTING}')::uuid"
         name, add = editor.quote_name(self.name), editor.quote_name(f"{self.name}_add")
         policies = [f"CREATE POLICY {name} ON {table} USING ({rule}) WITH CHECK ({rule})"]

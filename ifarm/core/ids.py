@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import secrets
 import time
+from datetime import UTC, datetime, timedelta
+from typing import Final
 from uuid import UUID
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def uuid7() -> UUID:
@@ -13,3 +17,9 @@ def uuid7() -> UUID:
     fraction = (rest << 12) // 1_000_000
     value = (milliseconds & 0xFFFF_FFFF_FFFF) << 80 | 0x7 << 76 | fraction << 64 | 0b10 << 62
     return UUID(int=value | secrets.randbits(62))
+
+
+def first_uuid7(moment: datetime) -> UUID:
+    """The lowest key that can have been made at a moment (to the millisecond): keys made since then are not below it."""
+    milliseconds = (moment - _EPOCH) // timedelta(milliseconds=1)
+    return UUID(int=milliseconds << 80 | 0x7 << 76 | 0b10 << 62)

@@ -14,6 +14,8 @@ class Lock(IntEnum):
     IDEMPOTENCY_KEY = 1
     PEDIGREE = 2
     INVOICE_NUMBER = 3
+    AUDIT_MONTHS = 4
+    AUDIT_ARCHIVE = 5
 
 
 def _number(name: str) -> int:
