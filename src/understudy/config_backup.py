@@ -38,6 +38,8 @@ MAX_DESTINATIONS = 5
 MAX_DRILLS = 50
 MAX_RECIPIENTS = 16
 MIB = 2**20
+API = "https://api.supabase.com"
+"""Where Supabase's Management API is."""
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,30}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,100}")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.\-]{1,61}[a-z0-9]")
@@ -45,6 +47,7 @@ _PREFIX = re.compile(r"(?:[A-Za-z0-9_=.\-]+/)*[A-Za-z0-9_=.\-]+")
 _REGION = re.compile(r"[a-z0-9-]{1,40}")
 _RECIPIENT = re.compile(r"age1[0-9a-z]{20,200}")
 _TABLE = re.compile(r"[^\s\x00.][^\x00.]{0,62}(?:\.[^\x00]{1,63})?")
+_PROJECT = re.compile(r"[a-z0-9]{6,40}")
 _SLOT = re.compile(r"[a-z0-9_]{1,31}")
 _CREDENTIALS = ("access_key_env", "secret_key_env", "session_token_env")
 _USUAL = {
@@ -198,6 +201,16 @@ class Drill:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Supabase:
+    """A project whose own backups are listed beside ours. ``token_env``: the variable that ``token`` came from."""
+
+    project: str
+    token_env: str
+    token: str = field(repr=False)
+    api: str = API
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Backup:
     """The whole table."""
 
@@ -209,6 +222,7 @@ class Backup:
     verify: Verify = field(default_factory=Verify)
     targets: Targets = field(default_factory=Targets)
     drills: tuple[Drill, ...] = ()
+    supabase: Supabase | None = None
 
 
 _JITTER = Setting("jitter", Kind.DURATION, 0, 6 * 3600)
@@ -229,7 +243,7 @@ _COVERAGE = Setting("coverage", Kind.DURATION, 3600, 3660 * 86400)
 _TARGETS = tuple(
     Setting(n, Kind.DURATION, 1, 3660 * 86400) for n in ("rto", "rpo", "backup_age", "verification_age")
 )
-_TABLES = ("logical", "physical", "retention", "verify", "targets")
+_TABLES = ("logical", "physical", "retention", "verify", "targets", "supabase")
 _SECRETS = ("encryption", "key_file", "key_env", "key_command", "recipients", "identity_files")
 
 
@@ -252,6 +266,7 @@ def read(table: object, env: Mapping[str, str], where: str) -> Backup | None:
         verify=_verify(_table(body.get("verify", {}), f"{where}.verify"), f"{where}.verify"),
         targets=_targets(_table(body.get("targets", {}), f"{where}.targets"), f"{where}.targets"),
         drills=_drills(body, where),
+        supabase=_supabase(body.get("supabase"), env, f"{where}.supabase"),
     )
 
 
@@ -452,6 +467,29 @@ def _drills(body: Mapping[str, Any], where: str) -> tuple[Drill, ...]:
     if len(found) > MAX_DRILLS:
         raise ConfigError(f"{where}.drill", f"at most {MAX_DRILLS} drills", str(len(found)))
     return tuple(found)
+
+
+def _supabase(value: object, env: Mapping[str, str], where: str) -> Supabase | None:
+    if value is None:
+        return None
+    table = _table(value, where)
+    reject_unknown(table, ("project", "token_env", "api"), where)
+    variable = _matching(
+        table.get("token_env"), _VARIABLE, f"{where}.token_env", "the name of an environment variable"
+    )
+    if not env.get(variable, "").strip():
+        raise ConfigError(f"{where}.token_env", f"the environment variable {variable}", "it is not set")
+    return Supabase(
+        project=_matching(
+            table.get("project"),
+            _PROJECT,
+            f"{where}.project",
+            "the project's reference, as in db.REFERENCE.supabase.co",
+        ),
+        token_env=variable,
+        token=env[variable].strip(),
+        api=_endpoint(table.get("api", ""), f"{where}.api") or API,
+    )
 
 
 # --- values -------------------------------------------------------------------------------------------------

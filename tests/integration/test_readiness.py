@@ -55,9 +55,9 @@ def test_the_api_tells_what_was_made(ready: Ready) -> None:
         assert light["light"] == "green"
         assert light["archive"]["receiving"] is True
         backups = client.get("clusters/demo/backups").json()["backups"]
-        assert [one["kind"] for one in backups] == ["physical", "logical"]
+        assert [one["kind"] for one in backups] == ["logical", "physical"]
         assert all(one["destinations"] == ["disk"] and one["stored_bytes"] > 0 for one in backups)
-        assert backups[1]["verified"]["level"] == "restore"
+        assert backups[0]["verified"]["level"] == "restore"
         (drill,) = client.get("clusters/demo/drills").json()["drills"]
         assert (drill["scenario"], drill["outcome"]) == ("failover-crash", "pass")
         assert drill["loss"]["acknowledged"] > 0

@@ -6,10 +6,13 @@ import json
 import os
 import re
 import stat
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
+import typer
 from typer.testing import CliRunner
 
 from understudy import config as configuration
@@ -485,3 +488,19 @@ def test_no_command_line_text_is_too_long_for_help(capsys: pytest.CaptureFixture
     for command in ("check", "setup", "run", "status", "failover", "explain"):
         assert main([command, "--help"]) == Exit.OK
         assert not re.search(r".{101,}", capsys.readouterr().out)
+
+
+def commands(group: Any, words: tuple[str, ...] = ()) -> Iterator[str]:
+    """Every command as it is typed, groups taken apart."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, (*words, name))
+        else:
+            yield " ".join((*words, name))
+
+
+def test_every_command_is_in_the_reference_and_no_other() -> None:
+    reference = (Path(__file__).parents[2] / "docs/reference/cli.md").read_text()
+    headings = "\n".join(line for line in reference.splitlines() if line.startswith("### "))
+    documented = set(re.findall(r"`([a-z]+(?: [a-z]+)*)[^`]*`", headings))
+    assert set(commands(typer.main.get_command(app))) == documented

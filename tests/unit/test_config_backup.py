@@ -193,3 +193,35 @@ def test_the_reference_names_every_key() -> None:
     }
     names |= {*config_backup._SECRETS, *config_backup._TABLES, *config_backup._CREDENTIALS}
     assert [n for n in sorted(names | known) if not re.search(rf"`[a-z._]*\b{n}\b[a-z._]*`", section)] == []
+
+
+def test_supabase_needs_a_project_and_a_token() -> None:
+    table = {"project": "abcdefghijklmnopqrst", "token_env": "SUPABASE_ACCESS_TOKEN"}
+    found = parsed({"SUPABASE_ACCESS_TOKEN": " sbp_secret "}, supabase=table).supabase
+    assert found is not None
+    assert (found.project, found.token, found.api) == (
+        table["project"],
+        "sbp_secret",
+        "https://api.supabase.com",
+    )
+    assert "sbp_secret" not in repr(found)
+    assert parsed().supabase is None
+    local = {**table, "api": "http://127.0.0.1:8000/"}
+    assert parsed({"SUPABASE_ACCESS_TOKEN": "x"}, supabase=local).supabase.api == "http://127.0.0.1:8000"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("changes", "where"),
+    [
+        ({"project": "../x"}, "backup.supabase.project"),
+        ({"token_env": "UNSET"}, "backup.supabase.token_env"),
+        ({"token_env": "sbp secret"}, "backup.supabase.token_env"),
+        ({"api": "http://evil.example"}, "backup.supabase.api"),
+        ({"token": "sbp_secret"}, "backup.supabase"),
+    ],
+)
+def test_mistakes_in_the_table_of_supabase(changes: dict[str, str], where: str) -> None:
+    table = {"project": "abcdefghijklmnopqrst", "token_env": "TOKEN", **changes}
+    error = refused({"TOKEN": "sbp_secret"}, supabase=table)
+    assert str(error).startswith(where)
+    assert "sbp_secret" not in str(error).replace("'sbp secret'", "")

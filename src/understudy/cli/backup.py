@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from understudy.backup.manifest import Manifest, Verdict, Verification
     from understudy.backup.pitr import Target
     from understudy.backup.shelf import Shelf
+    from understudy.backup.supabase import Listing
 
 Backup = Annotated[str, typer.Argument(metavar="BACKUP", help="Its id, a beginning of it, or `latest`.")]
 Destination = Annotated[str, typer.Option(metavar="NAME", help="Read from this destination.")]
@@ -92,12 +93,16 @@ def show(context: typer.Context) -> None:
     with _shelf(of(context)) as shelf:
         survey = shelf.survey()
         lines = shelf.catalog.verifications(shelf.cluster.name)
+        foreign, trouble = _foreign(shelf)
+    problems = [*survey.problems, *trouble]
     if of(context).json:
         rows = [
             {"backup": m, "destinations": survey.places[m.id], "verified": _best(m, lines)}
             for m in survey.backups
         ]
-        print_json({"backups": rows, "unfinished": survey.unfinished, "problems": survey.problems})
+        print_json(
+            {"backups": rows, "unfinished": survey.unfinished, "problems": problems, "supabase": foreign}
+        )
     else:
         out().print(
             table(
@@ -106,9 +111,34 @@ def show(context: typer.Context) -> None:
                 whole=1,
             )
         )
-        for problem in survey.problems:
+        if foreign is not None:
+            _show_foreign(foreign)
+        for problem in problems:
             note(problem)
-    leave(Exit.PROBLEM if survey.problems else Exit.OK)
+    leave(Exit.PROBLEM if problems else Exit.OK)
+
+
+def _foreign(shelf: Shelf) -> tuple[Listing | None, list[str]]:
+    """What Supabase backs up by itself, where that is configured, and why it is not known."""
+    if shelf.policy.supabase is None:
+        return None, []
+    from understudy.backup.supabase import SupabaseError, listing
+
+    try:
+        return listing(shelf.policy.supabase), []
+    except SupabaseError as error:
+        return None, [str(error)]
+
+
+def _show_foreign(found: Listing) -> None:
+    print(
+        f"\nSupabase project {found.project} ({found.region}), not ours: restored by Supabase, never proven by us"
+    )
+    span = f"from {found.earliest} to {found.latest}" if found.latest else "nothing yet"
+    print(f"point-in-time recovery: {span if found.pitr else 'not booked'}")
+    if found.backups:
+        rows = [(one.made, one.kind, one.status) for one in found.backups]
+        out().print(table(("SUPABASE", "KIND", "STATUS"), rows, whole=1))
 
 
 def info(context: typer.Context, backup: Backup = "latest") -> None:
