@@ -6,6 +6,7 @@ They are psycopg connections in every other respect: same methods, same exceptio
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import Any
 
 import psycopg
@@ -42,6 +43,7 @@ class Connection(Guard, psycopg.Connection[Any]):
             if self.gated:
                 self._compared = False
                 self._count_down()
+        self._heard = monotonic()
         if self._stake or self._sync_cancelled:
             self._settle()
         return result

@@ -5,6 +5,7 @@ They are psycopg connections in every other respect: same methods, same exceptio
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import Any
 
 import psycopg
@@ -41,6 +42,7 @@ class AsyncConnection(Guard, psycopg.AsyncConnection[Any]):
             if self.gated:
                 self._compared = False
                 self._count_down()
+        self._heard = monotonic()
         if self._stake or self._sync_cancelled:
             self._settle()
         return result

@@ -13,6 +13,7 @@ import threading
 import weakref
 from contextlib import suppress
 from functools import lru_cache
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -41,6 +42,7 @@ _TEXT = Format.TEXT
 # Called directly, not through super(): these run several times per transaction.
 _start_query = BaseConnection._start_query
 _exec_command = BaseConnection._exec_command
+_JUST_NOW = 0.001  # seconds: a session that answered so lately is not asked whether it has ended since
 _PLAIN = frozenset("SIUDWsiudw")  # SELECT, INSERT, UPDATE, DELETE, WITH: never a commit by themselves
 _READ_ONLY = ((b"default_transaction_read_only", b"on"), (b"in_hot_standby", b"on"))
 # What starts work on an idle connection. COMMIT, ROLLBACK and waiting for notifications do not.
@@ -111,6 +113,7 @@ class Guard:
     _announced: bool = False
     _unannounced: bool = False
     _sync_cancelled: bool = False
+    _heard: float = 0.0  # when the server answered last
     _farewell: bool = False  # the server has said that it ends the session
     _aborted: bool = False
     _socket: socket.socket | None = None
@@ -228,7 +231,12 @@ class Guard:
             self._compared = False  # it is good for what is sent next, and for nothing later
         else:
             self._compare(host)
-        if self._pipeline is None and self._poll.poll(0) and not self.still_there():
+        if (
+            self._pipeline is None
+            and monotonic() - self._heard > _JUST_NOW
+            and self._poll.poll(0)
+            and not self.still_there()
+        ):
             raise psycopg.OperationalError(
                 f"node {self.node!r} ended the session before this was sent: nothing was committed"
             )
