@@ -15,6 +15,7 @@ from understudy.readiness.light import NAMES, Light
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed: make peers"),
     pytest.mark.slow,
+    pytest.mark.timeout(400),
 ]
 SMALL = {"width": 360, "height": 740}
 

@@ -16,7 +16,7 @@ from tests.integration.test_metrics import scraping
 from understudy.readiness.light import NAMES, Light
 from understudy.web import metrics_kept
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 ROOT = Path(__file__).parents[2]
 
 

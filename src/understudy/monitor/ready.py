@@ -14,7 +14,7 @@ LOOKS: Final = 90.0
 """Seconds for which a light must last: two looks, so that one answer that did not come wakes nobody."""
 
 _TITLES: Final = {
-    "backup": "the newest backup is too old",
+    "backup": "there is no recent backup",
     "verification": "no backup was proven lately",
     "wal": "the write-ahead log is not safe",
     "recovery_time": "recovering takes too long",
