@@ -67,7 +67,7 @@ def interrupted(
         start_new_session=True,
     ) as process:
         assert process.stderr is not None
-        alarm = threading.Timer(100, process.kill)
+        alarm = threading.Timer(300, process.kill)
         alarm.start()
         said, sent = "", False
         for line in process.stderr:
@@ -86,6 +86,7 @@ def the_journal(folder: Path) -> Journal:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
 @pytest.mark.parametrize(
     "at",
@@ -111,6 +112,7 @@ def test_a_signal_leaves_nothing_of_a_sandbox(folder: Path, at: str, number: sig
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
 def test_a_signal_leaves_production_as_it_was(folder: Path, number: signal.Signals) -> None:
     (folder / "tmp").mkdir()
@@ -132,6 +134,7 @@ def test_a_signal_leaves_production_as_it_was(folder: Path, number: signal.Signa
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     ("run", "outcome"),
     [

@@ -7,6 +7,7 @@ import json
 import resource
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -218,6 +219,7 @@ def test_damage_that_nobody_notices_fails_the_drill(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_key_that_opens_it_fails_the_drill_of_the_wrong_one(vault: Vault) -> None:
     assert tried_on(vault, "broken-wrong-key", backups.wrong_key).outcome is Outcome.PASS
     right = partial(backups.wrong_key, keys=vault.shelf.keys)
@@ -225,6 +227,7 @@ def test_a_key_that_opens_it_fails_the_drill_of_the_wrong_one(vault: Vault) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_log_without_a_hole_fails_the_drill_of_the_missing_segment() -> None:
     scenario = replace(scenario_of("broken-missing-wal"), run=partial(backups.missing_wal, damage=NOTHING))
     found = runner.run(
@@ -298,6 +301,7 @@ def test_a_journal_that_does_not_fit_is_told(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("mode", list(Rpo), ids=str)
 @pytest.mark.parametrize("scenario", changes.SCENARIOS, ids=lambda scenario: scenario.name)
 def test_every_drill_of_a_change_passes_in_a_sandbox(scenario: AnyScenario, mode: Rpo) -> None:
@@ -310,6 +314,7 @@ def test_every_drill_of_a_change_passes_in_a_sandbox(scenario: AnyScenario, mode
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     "scenario", [*alarm.SCENARIOS, *backups.SCENARIOS], ids=lambda scenario: scenario.name
 )
@@ -320,3 +325,39 @@ def test_every_drill_of_backups_and_alerts_passes_in_a_sandbox(scenario: AnyScen
     assert [check.outcome for check in found.cleanup] == [Outcome.PASS, Outcome.PASS]
     assert bool(found.backup) is (scenario.name != "alert-fire")
     assert (found.loss is not None) is (scenario.name == "pitr")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_base_backup_is_proven_too() -> None:
+    """Where the newest backup is one."""
+
+    def newest_is_physical(stage: Stage, made: Vault) -> None:
+        made.make(stage, Kind.PHYSICAL)
+        backups._prove(stage, *made.newest(stage), made.shelf.keys)
+
+    scenario = replace(scenario_of("pitr"), run=newest_is_physical)
+    setting = Setting(radius=Radius.SANDBOX, cluster="main", mode=Rpo.BOUNDED)
+    found = runner.run(scenario, setting, rto=3600, rpo=300)
+    assert found.outcome is Outcome.PASS, found.summary
+    assert found.recovery is not None
+    assert any(check.what.startswith("database ") for check in found.evidence)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_agent_runs_a_drill_that_is_due(place: Path, receiver: alarm.Receiver) -> None:
+    """It was due last week, while nothing ran."""
+    with Lab(mode=Rpo.ZERO, scale=1, tables=TABLES.format(place=place, port=receiver.port)) as lab:
+        lab.agent.stop()
+        due = Run(since=(datetime.now(UTC) - timedelta(days=8)).isoformat(timespec="seconds"))
+        schedule.save(schedule.path_of(lab.directory, CLUSTER), Memory(runs={"drill_restore_latest": due}))
+        lab.start_agent()
+        lab.await_event("drill_restore_latest_done", 300)
+        found = newest(lab)
+        assert (found.scenario, found.radius, found.outcome) == (
+            *("restore-latest", Radius.SANDBOX),
+            Outcome.PASS,
+        )
+        assert (lab.directory / "drills" / f"{found.id}.html").exists()
+        assert main(command(lab, "--json", "drill", "schedule")) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -88,3 +89,9 @@ def test_the_runbook_has_every_drill(scenario) -> None:  # type: ignore[no-untyp
     page = runbook.markdown()
     assert f"## {scenario.title}\n" in page
     assert scenario.hypothesis in page
+
+
+def test_the_runbook_in_the_documentation_is_the_one_that_is_printed() -> None:
+    """After a change: `understudy drill runbook > docs/reference/runbook.md`."""
+    page = Path(__file__).resolve().parents[2] / "docs" / "reference" / "runbook.md"
+    assert page.read_text() == runbook.markdown()

@@ -200,8 +200,9 @@ def test_also_where_it_stops_early_it_is_looked_at_what_is_left(error: Exception
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_with_a_journal_and_cleanup(number: signal.Signals) -> None:
     def wait(stage: Stage, glass: Glass) -> None:
-        signal.raise_signal(number)
-        pytest.fail("the signal was lost")
+        with stage.activity("wait"):
+            signal.raise_signal(number)
+            pytest.fail("the signal was lost")
 
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(runner.Interrupted) as caught:
@@ -209,6 +210,7 @@ def test_a_signal_ends_it_with_a_journal_and_cleanup(number: signal.Signals) -> 
     found = caught.value.journal
     assert (found.outcome, [c.what for c in found.cleanup]) == (Outcome.INCONCLUSIVE, ["no shards"])
     assert "interrupted" in found.summary
+    assert [(line.outcome, line.output) for line in found.timeline] == [(Outcome.INCONCLUSIVE, "interrupted")]
     assert signal.getsignal(signal.SIGTERM) is before
 
 

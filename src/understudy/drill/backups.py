@@ -426,8 +426,8 @@ SCENARIOS: Final = (
         ),
         by_hand=(
             "understudy backup list",
-            "make an empty server, put its address into $TARGET_DSN, and run "
-            "`understudy backup restore latest --into-env TARGET_DSN`",
+            "make an empty server, put its address into $TARGET, and run "
+            "`understudy backup restore latest --into-env TARGET`",
             "read what was compared; only then lead the application there",
         ),
         open=open_vault,
@@ -514,7 +514,7 @@ SCENARIOS: Final = (
         method=_BROKEN,
         by_hand=(
             "install the extension's package on the server",
-            "understudy backup restore latest --into-env TARGET_DSN",
+            "understudy backup restore latest --into-env TARGET",
         ),
         open=open_vault,
         run=missing_extension,

@@ -61,6 +61,10 @@ class Stage:
             outcome = Outcome.INCONCLUSIVE
             told.append(str(error))
             raise
+        except (KeyboardInterrupt, SystemExit):
+            outcome = Outcome.INCONCLUSIVE
+            told.append("interrupted")
+            raise
         except Exception as error:
             told.append(f"{type(error).__name__}: {error}")
             raise
