@@ -5,6 +5,7 @@ from pathlib import Path
 from ifarm.config.settings.accounts import *  # noqa: F403
 from ifarm.config.settings.database import *  # noqa: F403
 from ifarm.config.settings.mail import *  # noqa: F403
+from ifarm.config.settings.payments import *  # noqa: F403
 from ifarm.config.settings.rest import *  # noqa: F403
 
 DEBUG = False
