@@ -28,6 +28,7 @@ _OPEN = Phase.OPEN
 _CALM = 0.02  # seconds between two looks at the lease
 _HOLDING = 0.002  # the same while somebody waits
 _REFRESH_EVERY = 50  # looks
+_IDLE = 10  # refreshes, a second each: then a process that has no pool and no connection stops looking
 
 
 class LeaseListener(Protocol):
@@ -75,6 +76,7 @@ class Host:
         self._unusable_since = boot_now()
         self._doubts = 0  # commits in doubt of which the agent has not been told
         self.watching = False  # this process has a slot, and a thread that watches the lease
+        self._left = False  # that thread has ended because nobody needed it
         self._unmapped = ""  # why the lease file could not be mapped anew
         self._thread: threading.Thread | None = None
         self._renewal = Renewal(self.cluster, self.directory, self.file)
@@ -94,7 +96,7 @@ class Host:
                 self._thread = threading.Thread(
                     target=self._watch, name=f"understudy-{self.cluster.name}-lease", daemon=True
                 )
-                self.watching = True
+                self.watching, self._left = True, False
                 try:
                     self._thread.start()
                 except RuntimeError:  # no more threads
@@ -164,13 +166,16 @@ class Host:
 
     def wait_change(self, version: int, timeout: float) -> None:
         """Wait until the lease is another than at ``version``, at most ``timeout`` seconds."""
-        with self._changed:
+        with self._lock:
             self._waiting += 1
+        try:
+            self.start()  # after counting: the watcher does not leave while somebody waits
             self._wake.set()
-            try:
+            with self._changed:
                 if self.version == version:
                     self._changed.wait(timeout)
-            finally:
+        finally:
+            with self._lock:
                 self._waiting -= 1
 
     async def wait_change_async(self, version: int, timeout: float) -> None:  # noqa: ASYNC109
@@ -181,8 +186,9 @@ class Host:
                 return
             self._waiting += 1
             self._loops[event] = asyncio.get_running_loop()
-        self._wake.set()
         try:
+            self.start()
+            self._wake.set()
             with suppress(TimeoutError):
                 async with asyncio.timeout(timeout):
                     await event.wait()
@@ -197,11 +203,13 @@ class Host:
         """Abort this connection when its epoch ends in an unplanned change."""
         with self._lock:
             self._connections.add(conn)
+        self._call_back()
 
     def listen(self, listener: LeaseListener) -> None:
         """Tell a pool of every change."""
         with self._lock:
             self._listeners.add(listener)
+        self._call_back()
 
     def report(self, node: str, epoch: int, error: str) -> None:
         """Tell the agent at once of a connection error (it answers with a burst of probes). Best effort."""
@@ -241,18 +249,22 @@ class Host:
 
     def _watch(self) -> None:
         try:
-            self._watch_for_ever()
-        finally:  # a mistake of ours; Python prints it, and `start` begins anew
+            self._watch_while_needed()
+        except BaseException:  # a mistake of ours; Python prints it, and `start` begins anew
             self.watching = False
+            raise
 
-    def _watch_for_ever(self) -> None:
-        looks = 0
+    def _watch_while_needed(self) -> None:
+        looks = idle = 0
         while True:
             looks += 1
             if looks % _REFRESH_EVERY == 0:
                 self._map_anew()
                 if self._doubts:
                     self._tell_doubts()
+                idle = idle + 1 if self._unused() else 0
+                if idle >= _IDLE and self._leave():
+                    return
             lease = self.file.read()
             if lease is not self._seen:
                 self._look(lease)
@@ -267,6 +279,22 @@ class Host:
             else:
                 self._wake.wait(_CALM)
                 self._wake.clear()
+
+    def _unused(self) -> bool:
+        return not (self._connections or self._listeners or self._waiting or self._doubts)
+
+    def _leave(self) -> bool:
+        """Stop watching, unless somebody has come meanwhile. Whoever comes next has `start` begin anew."""
+        with self._lock:
+            if not self._unused():
+                return False
+            self.watching, self._left = False, True
+            return True
+
+    def _call_back(self) -> None:
+        """Somebody has come to whom the watcher, if it left, is of use; in that order, so that none is missed."""
+        if self._left:
+            self.start()
 
     def _map_anew(self) -> None:
         """Follow a lease file that was replaced. What stands in the way is told by `why` and tried again in a second.
