@@ -20,6 +20,7 @@ from ifarm.core.errors import RuleBroken
 from ifarm.core.events import record_event
 from ifarm.farms.models import Farm, Paddock
 from ifarm.farms.policies import access_farm, access_paddock
+from ifarm.health.withdrawal import require_may_leave
 
 AHEAD: Final = timedelta(minutes=10)
 """How far a device's clock may be ahead."""
@@ -72,13 +73,15 @@ def move_animal(
     farm_id: UUID | None = None,
     paddock_id: UUID | None = None,
     counterpart: str = "",
+    override_reason: str = "",
     **meta: Any,
 ) -> Movement:
     """Record a movement of an animal and change its place and status with it.
 
     Arrival and transfer lead to ``farm_id`` (the animal's own farm if none is named) and ``paddock_id``. Movements come
     in the order of time; whoever leaves a farm leaves its groups. Raises `NotFound` for a strange place, `RuleBroken`
-    where kind, reason, status or time do not fit.
+    where kind, reason, status or time do not fit, `InWithdrawal` where the animal must not be eaten yet and there is
+    no ``override_reason``.
     """
     with unit_of_work():
         animal = access_animal(actor, animal_id, lock=True)
@@ -87,6 +90,9 @@ def move_animal(
         _require_past(moment)
         stay = animal.stays.select_for_update().filter(ends_at=None).first()
         _require_later(animal, moment)
+        require_may_leave(
+            actor, animal, kind=kind, reason=reason, moment=moment, override_reason=override_reason
+        )
         movement = Movement(
             animal=animal, kind=kind.value, reason=reason, moved_at=moment, counterpart=counterpart, **meta
         )

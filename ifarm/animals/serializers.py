@@ -146,7 +146,7 @@ class ParentOutput(serializers.Serializer):
 
 
 class MovementInput(RecordInput):
-    """A movement; the reasons are those of its kind."""
+    """A movement; the reasons are those of its kind. ``override_reason``: why it leaves in spite of a withdrawal."""
 
     kind = serializers.ChoiceField(choices(MovementKind))
     reason = serializers.CharField(max_length=20, allow_blank=True, default="")
@@ -154,6 +154,7 @@ class MovementInput(RecordInput):
     farm_id = serializers.UUIDField(required=False)
     paddock_id = serializers.UUIDField(allow_null=True, required=False)
     counterpart = serializers.CharField(max_length=120, allow_blank=True, required=False)
+    override_reason = serializers.CharField(max_length=500, allow_blank=True, required=False)
 
 
 class MovementOutput(serializers.Serializer):

@@ -137,7 +137,8 @@ def allocate(quantities: Sequence[Decimal], batches: Sequence[MedicineBatch]) ->
             place += 1
             if place == len(batches):
                 raise RuleBroken(
-                    f"expected {sum(quantities)} in the batches named, found {sum(b.on_hand for b in batches)}: dose"
+                    f"expected {_told(sum(quantities, NOTHING))} in the batches named, found"
+                    f" {_told(sum((b.on_hand for b in batches), NOTHING))}: dose"
                     f" {number} of {len(quantities)} has none. Name one more batch, or correct the stock."
                 )
             left = batches[place].on_hand
@@ -163,6 +164,10 @@ def require_usable(batch: MedicineBatch, medicine_id: UUID, day: date) -> None:
         )
 
 
+def _told(quantity: Decimal) -> str:
+    return f"{quantity.normalize():f}"
+
+
 def _move(
     actor: Actor,
     batch: MedicineBatch,
@@ -175,8 +180,8 @@ def _move(
     after = batch.on_hand + change
     if after < NOTHING:
         raise RuleBroken(
-            f"batch {batch.batch_number}: expected {-change} on hand, found {batch.on_hand}. Name another batch, or"
-            " correct the stock by a purchase or a stock-take."
+            f"batch {batch.batch_number}: expected {_told(-change)} on hand, found {_told(batch.on_hand)}. Name another"
+            " batch, or correct the stock by a purchase or a stock-take."
         )
     batch.on_hand = after
     move = StockMove(
