@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -203,14 +204,12 @@ def _setting(cli: Cli, production: str, really: str, escrow: Path | None) -> Set
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scheduled:
-    """One table ``[[backup.drill]]``: what it runs, when it is due (None: the agent has not seen it yet), and how it
-    ended last (None: never).
-    """
+    """One table ``[[backup.drill]]``: what it runs, when it is due, and how it ended last (None: never)."""
 
     name: str
     drills: tuple[str, ...]
     schedule: str
-    due: str | None
+    due: str
     last: str | None
     code: int | None
 
@@ -223,10 +222,7 @@ def schedule(context: typer.Context) -> None:
     if cli.json:
         print_json({"drills": found, "wrong": wrong})
     elif found:
-        rows = [
-            (one.name, one.schedule, one.due or "when the agent runs", _ended(one), ", ".join(one.drills))
-            for one in found
-        ]
+        rows = [(one.name, one.schedule, one.due, _ended(one), ", ".join(one.drills)) for one in found]
         out().print(table(("DRILL", "SCHEDULE (UTC)", "NEXT", "LAST", "RUNS"), rows))
     else:
         print("no drill is scheduled: add [[backup.drill]] with name and schedule")
@@ -241,23 +237,20 @@ def _scheduled(cli: Cli) -> list[Scheduled]:
     policy = cli.config.backup
     if policy is None or not policy.drills:
         return []
-    runs = schedules.load(schedules.path_of(cli.config.directory, cli.cluster.name)).runs
-    drills = [job for job in schedules.jobs(policy) if job.command[:1] == ("drill",)]
-    found = []
-    for job in drills:
-        run = runs.get(job.name)
-        ended = run is not None and bool(run.ended)
-        found.append(
-            Scheduled(
-                name=job.command[-1],
-                drills=_drills_of(job.command[-1]),
-                schedule=job.schedule,
-                due=None if run is None else schedules.due_at(job, run).isoformat(timespec="seconds"),
-                last=run.ended if run is not None and ended else None,
-                code=run.code if run is not None and ended else None,
-            )
+    jobs = [job for job in schedules.jobs(policy) if job.command[:1] == ("drill",)]
+    memory = schedules.load(schedules.path_of(cli.config.directory, cli.cluster.name))
+    runs = schedules.met(jobs, memory, datetime.now(UTC)).runs
+    return [
+        Scheduled(
+            name=job.command[-1],
+            drills=_drills_of(job.command[-1]),
+            schedule=job.schedule,
+            due=schedules.due_at(job, runs[job.name]).isoformat(timespec="seconds"),
+            last=runs[job.name].ended or None,
+            code=runs[job.name].code if runs[job.name].ended else None,
         )
-    return found
+        for job in jobs
+    ]
 
 
 def _drills_of(name: str) -> tuple[str, ...]:

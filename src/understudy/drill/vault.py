@@ -101,7 +101,15 @@ class Vault:
 
     def newest(self, stage: Stage) -> tuple[Manifest, Store]:
         """The newest backup and a destination that has it; noted on the stage. Raises `NoSuchBackup`."""
-        return self._noted(stage, self.shelf.find("latest"))
+        manifest, store = self._noted(stage, self.shelf.find("latest"))
+        others = [
+            place.name
+            for place in self.shelf.catalog.places(manifest.cluster, manifest.id)
+            if place.name != store.name
+        ]
+        if others:
+            stage.skipped.append(f"the copies in {', '.join(others)}: one destination is read, {store.name}")
+        return manifest, store
 
     def make(self, stage: Stage, kind: Kind) -> tuple[Manifest, Store]:
         """Make a backup of the sandbox."""
