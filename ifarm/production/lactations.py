@@ -70,6 +70,9 @@ def open_lactation(actor: Actor, animal_id: UUID, *, starts_on: date, number: in
         animal = access_animal(actor, animal_id, lock=True)
         _require_possible(animal, starts_on)
         last = animal.lactations.select_for_update().order_by("-starts_on").first()
+        before = 0 if last is None else last.number
+        if number is not None and number <= before:
+            raise RuleBroken(f"expected a number above {before}, found {number}.")
         if last is not None:
             if starts_on <= last.starts_on or (last.ends_on is not None and starts_on < last.ends_on):
                 since = last.ends_on or last.starts_on
@@ -78,9 +81,6 @@ def open_lactation(actor: Actor, animal_id: UUID, *, starts_on: date, number: in
                 )
             if last.ends_on is None:
                 _end(actor, last, starts_on, LactationEnd.CALVING)
-        before = 0 if last is None else last.number
-        if number is not None and number <= before:
-            raise RuleBroken(f"expected a number above {before}, found {number}.")
         lactation = writes.insert(
             actor, Lactation(animal=animal, starts_on=starts_on, number=number or before + 1)
         )

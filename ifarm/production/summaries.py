@@ -120,8 +120,8 @@ def _upsert(model: type[Model], values: Mapping[str, Any], changes: list[str]) -
 
 def computed(rows: QuerySet[Production]) -> Totals:
     """The totals of some records, as the database adds them up."""
-    found: Totals = rows.aggregate(**_SUMS)
-    return found
+    found = rows.aggregate(**{f"sum_{name}": term for name, term in _SUMS.items()})
+    return {name: found[f"sum_{name}"] for name in COLUMNS}
 
 
 def aggregate_day(day: Day) -> None:
