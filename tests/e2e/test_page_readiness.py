@@ -30,7 +30,7 @@ def browser() -> Iterator[Browser]:
 def ready(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ready]:
     with ready_lab(tmp_path_factory.mktemp("ready")) as made:
         made.again()
-        made.lab.await_true(lambda: made.light("recovery_time") is Light.GREEN, 90, "a look after the drill")
+        made.await_light(Light.GREEN, *NAMES)
         yield made
 
 
@@ -42,7 +42,8 @@ def test_the_light_the_backups_and_the_drills_are_shown(browser: Browser, ready:
     with visit(browser, ready.address) as page:
         sign_in(page, READER)
         expect(page.locator("[data-item]")).to_have_count(len(NAMES), timeout=SOON)
-        for item in ("standby", "backup", "verification", "key", "storage", "recovery_time"):
+        expect(page.locator(".light-headline")).to_have_text("Ready")
+        for item in NAMES:
             reason = page.locator(f'[data-item="{item}"]')
             expect(reason).to_contain_text("good")  # in words, not by its colour alone
             assert len(reason.inner_text()) > 20
@@ -94,9 +95,7 @@ def test_a_destination_that_is_gone_turns_the_light_red(browser: Browser, ready:
     ready.folder.rename(away)
     try:
         ready.again()
-        ready.lab.await_true(
-            lambda: ready.light("storage") is Light.RED, 90, "a look without the destination"
-        )
+        ready.await_light(Light.RED, "storage")
         with visit(browser, ready.address) as page:
             sign_in(page, READER)
             expect(page.locator(".light-headline")).to_contain_text("Not ready", timeout=SOON)

@@ -12,7 +12,7 @@ from understudy.demo.agent_process import run
 from understudy.demo.lab import CLUSTER, Lab
 from understudy.embedded.postgresql import free_port
 from understudy.model import Rpo
-from understudy.readiness.kept import Reader, Told
+from understudy.readiness.kept import Reader
 from understudy.readiness.light import Light
 
 OPERATOR, READER = "operator-of-the-test-0123456789abcdef", "reader-of-the-test-0123456789abcdef"
@@ -43,17 +43,15 @@ class Ready:
     key: Path
     address: str
 
-    def look(self) -> Told:
-        """What the agent keeps now."""
-        told = Reader(self.lab.directory, CLUSTER).told()
-        assert told is not None
-        return told
+    def await_light(self, light: Light, *items: str) -> None:
+        """Until the agent keeps these reasons of the light in that colour."""
 
-    def light(self, item: str) -> Light | None:
-        """One reason of the light, as the agent keeps it."""
-        told = Reader(self.lab.directory, CLUSTER).told()
-        lights = {} if told is None else {one.name: one.light for one in told.readiness.items}
-        return lights.get(item)
+        def seen() -> bool:
+            told = Reader(self.lab.directory, CLUSTER).told()
+            found = {} if told is None else {one.name: one.light for one in told.readiness.items}
+            return all(found.get(item) is light for item in items)
+
+        self.lab.await_true(seen, 150, f"{light}: {', '.join(items)}")
 
     def again(self) -> None:
         """Let the agent look now: it does when it begins."""

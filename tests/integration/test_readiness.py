@@ -23,10 +23,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def ready(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ready]:
     with ready_lab(tmp_path_factory.mktemp("ready")) as made:
-        wanted = ("wal", "recovery_time")
-        made.lab.await_true(
-            lambda: all(made.light(i) is Light.GREEN for i in wanted), 150, "the log, and the drill"
-        )
+        made.await_light(Light.GREEN, *NAMES)
         yield made
 
 

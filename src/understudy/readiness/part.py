@@ -17,6 +17,8 @@ from understudy.strict_json import RecordError
 
 EVERY: Final = 60.0
 """Seconds between two looks: each lists every destination."""
+SOON: Final = 10.0
+"""Seconds from the first look to the second: just begun, an agent knows no lag yet, and nothing is archived."""
 TURN: Final = 1.0
 """Seconds between two looks at whether the agent acts."""
 
@@ -28,7 +30,7 @@ async def keep(running: Running, leave: asyncio.Event) -> None:
     while not leave.is_set():
         for name, agent in running.agents.items():
             if agent.sight.acting and due.get(name, 0.0) <= clock():
-                due[name] = clock() + EVERY
+                due[name] = clock() + (EVERY if name in due else SOON)
                 await asyncio.to_thread(_look, running.config, running.config.cluster(name))
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(leave.wait(), TURN)

@@ -215,7 +215,7 @@ export const ITEMS = {
 export const LIGHTS = {
   green: { icon: "ok", word: "good" },
   amber: { icon: "warn", word: "look at it this week" },
-  red: { icon: "bad", word: "today" },
+  red: { icon: "bad", word: "see to it today" },
   off: { icon: "note", word: "not configured" },
 };
 
