@@ -76,7 +76,7 @@ def show(context: typer.Context) -> None:
     lines = [
         (s.name, ", ".join(r.value for r in s.radii), _last(last.get(s.name)), s.title) for s in SCENARIOS
     ]
-    out().print(table(("DRILL", "WHERE", "LAST TIME", ""), lines))
+    out().print(table(("DRILL", "WHERE", "LAST TIME", ""), lines, whole=1))
     print()
     out().print(table(("PRESET", "DRILLS"), [(name, ", ".join(names)) for name, names in PRESETS.items()]))
     for sentence in wrong:
@@ -123,7 +123,7 @@ def run(  # noqa: PLR0917 (options of a command line)
         print_json(done)
     else:
         rows = [(d.scenario, d.outcome.value, d.summary) for d in done]
-        out().print(table(("DRILL", "OUTCOME", ""), rows))
+        out().print(table(("DRILL", "OUTCOME", ""), rows, whole=1))
     leave(ends)
 
 

@@ -282,7 +282,7 @@ class Lab:
         self._say("the agent: one process that probes, decides, acts, and renews this host's lease")
         before = self.last_event
         self.agent.start()
-        self.await_event("agent_started", 20, after=before)
+        self.await_event("agent_started", READY, after=before)
         self.await_settled()
 
     def switchover(self, target: str, timeout: float = 60) -> None:
