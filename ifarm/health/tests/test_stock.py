@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -182,9 +183,9 @@ def test_a_corrected_dose_gives_back_and_takes_anew() -> None:
     assert cabinet.on_hand() == 40
     with pytest.raises(RuleBroken, match="expected 60 on hand, found 10"):
         correct(2, batch_id=second)
-    assert (cabinet.on_hand(), cabinet.on_hand(second)) == (40, 10)
+    assert [cabinet.on_hand(), cabinet.on_hand(second)] == [40, 10]
     correct(2, batch_id=second, quantity=Decimal(10))
-    assert (cabinet.on_hand(), cabinet.on_hand(second)) == (100, 0)
+    assert [cabinet.on_hand(), cabinet.on_hand(second)] == [100, 0]
     correct(3, batch_id=None)  # it was the vet's
     assert cabinet.on_hand(second) == 10
     correct(4, batch_id=cabinet.batch)
@@ -207,7 +208,7 @@ def test_a_group_is_dosed_by_weight_from_one_bottle_after_the_other() -> None:
         assert [dose.quantity for dose in doses] == [30, 45, Decimal("33.3"), 50]
         assert [dose.batch_id for dose in doses] == [cabinet.batch, cabinet.batch, second, second]
         assert Withdrawal.objects.filter(product="Meat", free_on=date(2024, 5, 30)).count() == 4
-    assert (cabinet.on_hand(), cabinet.on_hand(second)) == (25, Decimal("16.7"))
+    assert [cabinet.on_hand(), cabinet.on_hand(second)] == [25, Decimal("16.7")]
 
 
 @pytest.mark.django_db
@@ -258,19 +259,25 @@ def answers(*work: Any) -> list[Any]:
         except Problem as problem:
             return problem
 
-    waits = [in_thread(lambda do=do: one(do)) for do in work]
+    waits = [in_thread(partial(one, do)) for do in work]
     return [wait() for wait in waits]
 
 
 def test_eight_who_take_at_once_never_take_more_than_there_is(committed: psycopg.Connection[Any]) -> None:
     cabinet = Cabinet()
-    cows = [make_animal(cabinet.owner, cabinet.farm, f"BE {number}") for number in range(8)]
-    medicines = [cabinet.medicine]
+    cows = [make_animal(cabinet.owner, cabinet.farm, f"BE {number}") for number in range(5)]
+    treatments = [make_treatment(cabinet.owner, cow, cabinet.medicine, (NOON, 1)) for cow in cows[:4]]
 
-    def take(cow: UUID) -> Any:
-        return make_treatment(cabinet.owner, cow, medicines[0], (NOON, 15), batch_id=cabinet.batch)
+    def dose(treatment: UUID) -> Any:
+        with unit_of_work(cabinet.owner.tenant_id):
+            given = GivenDose(Decimal(15), NOON, cabinet.batch)
+            return add_dose(cabinet.owner, treatment, unit=Unit.MILLILITRE, dose=given)
 
-    found = answers(*(lambda cow=cow: take(cow) for cow in cows))
+    found = answers(
+        *(partial(dose, treatment) for treatment in treatments),
+        *(partial(cabinet.move, MoveKind.DISPOSAL, 15) for _ in range(3)),
+        partial(make_treatment, cabinet.owner, cows[4], cabinet.medicine, (NOON, 15), batch_id=cabinet.batch),
+    )
     refused = [one for one in found if isinstance(one, RuleBroken)]
     assert len(refused) == 2  # 6 x 15 of 100
     assert cabinet.on_hand() == 10
@@ -291,10 +298,10 @@ def test_use_count_and_void_at_once_agree_with_the_ledger(committed: psycopg.Con
             return add_dose(cabinet.owner, treatment, unit=Unit.MILLILITRE, dose=dose)
 
     found = answers(
-        *(lambda dose=dose: void(dose) for dose in (*doses, *doses)),
+        *(partial(void, dose) for dose in (*doses, *doses)),
         more,
         more,
-        lambda: cabinet.move(MoveKind.DISPOSAL, 3),
+        partial(cabinet.move, MoveKind.DISPOSAL, 3),
     )
     assert len([one for one in found if isinstance(one, RuleBroken)]) == 3  # each is voided once
     assert cabinet.on_hand() == 100 - 10 - 5 - 5 - 3
@@ -340,11 +347,11 @@ def test_two_corrections_across_two_batches_do_not_lock_each_other_out(
     for turn in range(4):
         to_here, to_there = (second, cabinet.batch) if turn % 2 == 0 else (cabinet.batch, second)
         found = answers(
-            lambda to=to_here, turn=turn: swap(here, to, turn + 1),
-            lambda to=to_there, turn=turn: swap(there, to, turn + 1),
+            partial(swap, here, to_here, turn + 1),
+            partial(swap, there, to_there, turn + 1),
         )
         assert not [one for one in found if isinstance(one, Problem)]
-    assert (cabinet.on_hand(), cabinet.on_hand(second)) == (90, 80)
+    assert [cabinet.on_hand(), cabinet.on_hand(second)] == [90, 80]
 
 
 def test_treated_or_sold_first_never_both_unseen(committed: psycopg.Connection[Any]) -> None:
