@@ -6,16 +6,10 @@ from typing import Any
 
 from rest_framework import serializers
 
+from ifarm.animals.serializers import RecordInput
 from ifarm.core.choices import choices
 from ifarm.core.errors import Problem
 from ifarm.production.words import ProductionType, Session, fields_of
-
-
-class SourceInput(serializers.Serializer):
-    """Where a record came from, if not from here."""
-
-    source = serializers.CharField(max_length=60, allow_blank=True, required=False)
-    source_id = serializers.CharField(max_length=120, allow_blank=True, required=False)
 
 
 class MilkAmounts(serializers.Serializer):
@@ -46,7 +40,7 @@ class Amounts(MilkAmounts):
     carcass_class = serializers.CharField(max_length=8, allow_blank=True, required=False)
 
 
-class ProductionInput(SourceInput, Amounts):
+class ProductionInput(RecordInput, Amounts):
     """A record: of an animal or a group, with the amounts of its kind."""
 
     production_type = serializers.ChoiceField(choices(ProductionType))
@@ -111,7 +105,7 @@ class GroupMilkLine(MilkAmounts):
     milk_kg = serializers.DecimalField(max_digits=5, decimal_places=2)
 
 
-class GroupMilkInput(SourceInput):
+class GroupMilkInput(RecordInput):
     """One milking of a group."""
 
     production_date = serializers.DateField()
