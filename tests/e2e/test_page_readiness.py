@@ -87,7 +87,9 @@ def test_the_report_of_a_drill_opens_by_the_keyboard(browser: Browser, ready: Re
             report.evaluate("() => getComputedStyle(document.body).maxWidth") != "none"
         )  # its style is let in
         assert said == []
-        assert serious(report) == []
+    (file,) = (ready.lab.directory / "drills").glob("*.html")
+    with visit(browser, file.as_uri()) as kept:  # as it is served, not even axe may run in it
+        assert serious(kept) == []
 
 
 def test_a_destination_that_is_gone_turns_the_light_red(browser: Browser, ready: Ready) -> None:
