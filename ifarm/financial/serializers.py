@@ -162,7 +162,7 @@ class LotInput(serializers.Serializer):
 
 
 class SaleInput(RecordInput):
-    """A sale: the animals leave the farm with it."""
+    """A sale: the animals leave the farm with it. ``override_reason``: why they do in spite of a withdrawal."""
 
     farm_id = serializers.UUIDField()
     buyer_id = serializers.UUIDField()
@@ -170,6 +170,7 @@ class SaleInput(RecordInput):
     reason = serializers.ChoiceField(
         sorted(SOLD_FOR & set(DepartureReason)), default=DepartureReason.SALE.value
     )
+    override_reason = serializers.CharField(max_length=500, allow_blank=True, required=False)
     currency = CurrencyInput()
     lots = LotInput(many=True, min_length=1, max_length=500)
     note = serializers.CharField(max_length=300, allow_blank=True, required=False)
@@ -381,6 +382,8 @@ class ResultOutput(serializers.Serializer):
     purchases = MoneyOutput("purchases")
     expenses = MoneyOutput("expenses")
     result = MoneyOutput("result")
+    milk_litres = serializers.DecimalField(max_digits=14, decimal_places=2)
+    expenses_per_litre = serializers.DecimalField(max_digits=14, decimal_places=4, allow_null=True)
 
 
 class ResultsOutput(serializers.Serializer):

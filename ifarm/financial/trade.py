@@ -44,13 +44,15 @@ def record_sale(
     lots: Lots,
     sold_at: datetime | None = None,
     reason: DepartureReason = DepartureReason.SALE,
+    override_reason: str = "",
     **fields: Any,
 ) -> Sale:
     """Animals leave the farm to a buyer; the price of a lot is divided among its animals to the last minor unit.
 
     Animals are locked in the order of their ids, so two sales with the same animals wait for each other, and the second
     is refused. Raises `NotFound`, `RuleBroken` (an animal that is away or of another farm, a time before its last
-    movement); then nothing of the sale remains.
+    movement), `InWithdrawal` for one that must not be eaten yet where there is no ``override_reason``; then nothing of
+    the sale remains.
     """
     with unit_of_work():
         farm = access_farm(actor, farm_id)
@@ -79,6 +81,7 @@ def record_sale(
                 reason=reason.value,
                 moved_at=moment,
                 counterpart=buyer.name,
+                override_reason=override_reason,  # `require_out_of_withdrawal` is asked there
             )
             amount, weight_kg = prices[animal_id]
             line = SaleLine(sale=sale, animal=animal, movement=movement, amount=amount, weight_kg=weight_kg)
