@@ -64,10 +64,10 @@ class Animal:
     pregnant: Conception | None = None
     turn: int = 0
     calvings: list[Calving] = field(default_factory=list)
-    heats: list[int] = field(default_factory=list)
     services: list[int] = field(default_factory=list)
     conceptions: list[Conception] = field(default_factory=list)
-    checks: list[tuple[int, bool]] = field(default_factory=list)
+    checks: list[tuple[int, int | None]] = field(default_factory=list)
+    """Days, and since when she was found pregnant."""
     illnesses: list[tuple[int, str]] = field(default_factory=list)
 
 
@@ -177,7 +177,6 @@ class Herd:
             self._leave(day, female, MovementKind.DEPARTURE, DepartureReason.FERTILITY)
             return
         if self.chance.random() < how.detection:
-            female.heats.append(day)
             female.services.append(day)
             if self.chance.random() < how.conception:
                 self._conceive(day, female)
@@ -218,22 +217,21 @@ class Herd:
             self.due += change
 
     def _check(self, day: int, female: Animal) -> None:
-        female.checks.append((day, True))
+        female.checks.append((day, female.pregnant.day if female.pregnant else None))
 
     def _lose(self, day: int, female: Animal) -> None:
         female.turn += 1
         if female.pregnant is None:
             raise AssertionError("expected a pregnant female")
         female.pregnant.lost_on = day
+        heat = day + self._cycle()
         first, second = (female.pregnant.day + after for after in rates.PREGNANCY_CHECKS)
         if first < day < second:
-            self._on(second, self._find_open, female)
+            self._on(second, self._check, female)
+            heat = max(heat, second + 1)  # until then everybody believes her pregnant
         self._count_due(female, -1)
         female.pregnant = None
-        self._on(day + self._cycle(), self._heat, female)
-
-    def _find_open(self, day: int, female: Animal) -> None:
-        female.checks.append((day, False))
+        self._on(heat, self._heat, female)
 
     def _dry(self, day: int, cow: Animal) -> None:
         cow.calvings[-1].dry_on = day

@@ -23,6 +23,7 @@ from ifarm.simulator.herd import Herd
 from ifarm.simulator.rates import Rates
 from ifarm.simulator.sheets import Keys, Sheet
 from ifarm.simulator.tables import Book, Place, write_flock, write_herd
+from ifarm.simulator.tables_breeding import write_breeding
 from ifarm.simulator.tables_health import write_health, write_medicine
 from ifarm.simulator.tables_trade import write_contacts, write_trade
 
@@ -72,6 +73,7 @@ def fill_tenant(actor: Actor, animals: int, period: Period, chance: Random, prog
             if number == 0:
                 shared = write_medicine(book), write_contacts(book)
                 _flocks(actor, book)
+            write_breeding(book, herd)
             write_health(book, herd, shared[0])
             write_trade(book, herd, shared[1])
             rows = copy(book.sheets.values())

@@ -13,6 +13,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 
 from ifarm.animals.models import Animal
+from ifarm.breeding.services import settle
 from ifarm.core.context import unit_of_work
 from ifarm.core.models import TenantForeignKey
 from ifarm.permissions.services import job_actor
@@ -84,6 +85,8 @@ def _require_consistent() -> None:
             " AND (l.ends_on IS NULL OR p.production_date < l.ends_on))",
             "SELECT count(*) FROM health_withdrawal w JOIN animals_movement m ON m.animal_id = w.animal_id"
             " WHERE m.kind = 'Departure' AND w.product = 'Meat' AND m.moved_at::date < w.free_on",
+            "SELECT count(*) FROM breeding_offspring o JOIN breeding_breedingevent e ON e.id = o.calving_id"
+            " JOIN animals_animal a ON a.id = o.animal_id WHERE a.birth_date <> e.happened_on",
             "SELECT count(*) FROM financial_sale s WHERE amount <>"
             " (SELECT sum(amount) FROM financial_saleline l WHERE l.sale_id = s.id)",
         ):
@@ -135,4 +138,9 @@ def test_what_was_written_can_be_read_by_services(as_owner: Any) -> None:
         found = yield_of(job_actor(tenant), lactation.id)
         assert found.milk_kg is not None
         assert 5_000 < found.milk_kg < 20_000
-        assert Animal.objects.filter(status="Alive").count() > 20
+        cows = Animal.objects.filter(status="Alive", breeding_events__isnull=False).distinct()
+        assert cows.count() > 20
+        for cow in cows:
+            before = list(cow.due_events.order_by("kind").values_list("kind", "due_from"))
+            settle(cow)  # raises where the events contradict each other
+            assert before == list(cow.due_events.order_by("kind").values_list("kind", "due_from"))
