@@ -75,7 +75,9 @@ def children(pid: int) -> set[int]:
 def test_what_was_missed_is_made_up_for_in_order_and_once(lab: Lab) -> None:
     done = lab.await_event("logical_backup_done", 60)
     lab.await_event("retention_done", 60, after=done.id)
-    lab.await_event("physical_backup_done", 60)  # never asked for: without it the log could be replayed onto nothing
+    lab.await_event(
+        "physical_backup_done", 60
+    )  # never asked for: without it the log could be replayed onto nothing
     assert {backup.kind for backup in shelf(lab).survey().backups} == {Kind.PHYSICAL, Kind.LOGICAL}
     memory = schedule.load(schedule.path_of(lab.directory, CLUSTER))
     assert {run.code for run in memory.runs.values()} == {0}
