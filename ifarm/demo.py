@@ -27,6 +27,7 @@ from understudy.model import Rpo
 
 EMAIL: Final = "farmer@example.org"
 OWNER, REPLICATING = "app", "understudy"
+ANIMALS, YEARS = 300, 2
 READY: Final = 60.0
 """Seconds until the web must answer."""
 _ROOT = Path(__file__).resolve().parent
@@ -51,7 +52,9 @@ def run() -> None:
         web_config = prepare(lab)
         manage(lab.config_file, password, "migrate", "--verbosity", "0")
         say("migrated on both servers, as the owner")
-        tenant, token = manage(web_config, password, "seed_herd", "--email", EMAIL).split()
+        herd = ["--animals", str(ANIMALS), "--years", str(YEARS), "--email", EMAIL]
+        tenant, token = manage(lab.config_file, password, "simulate_herd", *herd).split()
+        say(f"a herd of some {ANIMALS} cattle and {YEARS} years of its records, simulated")
         with web(lab, web_config, password) as (url, process):
             for line in welcome(url, tenant, token, password, lab):
                 say(line)

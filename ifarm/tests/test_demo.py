@@ -73,12 +73,13 @@ def farm() -> Iterator[Farm]:
 
 
 def test_the_herd_is_there_also_after_a_change_of_primary(farm: Farm) -> None:
-    assert len(farm.call("GET", "animals/?limit=500")["results"]) == 48
+    animals = len(farm.call("GET", "animals/?limit=500")["results"])
+    assert 250 < animals < 350
     farm.understudy("switchover", "b", "--yes")
     farm.call("POST", "farms/", {"name": "After"})
     assert [one["name"] for one in farm.call("GET", "farms/")["results"]] == ["After", "Hill"]
     compared = farm.understudy("verify")
-    assert re.search(r"animals_animal\s+48\s+48\s+equal", compared)
+    assert re.search(rf"animals_animal\s+{animals}\s+{animals}\s+equal", compared)
     farm.process.send_signal(signal.SIGINT)
     said, _ = farm.process.communicate(timeout=60)
     assert "nothing is left" in said
