@@ -16,9 +16,9 @@ BEGIN = date(2024, 6, 1)
 
 
 @examples.row("event_id")
-def heat(actor: Actor, ids: Ids) -> UUID:
+def service(actor: Actor, ids: Ids) -> UUID:
     with unit_of_work(actor.tenant_id):
-        return record_heat(actor, ids["animal_id"], happened_on=BEGIN, detection="Visual").id
+        return record_service(actor, ids["animal_id"], happened_on=BEGIN, service_method="NaturalService").id
 
 
 @examples.body("heats", "POST")
@@ -39,14 +39,6 @@ def new_check(ids: Ids, number: int) -> dict[str, Any]:
         "result": "Pregnant",
         "days_pregnant": 31,
     }
-
-
-@examples.row("served_id")  # in no address; for the bodies
-def served(actor: Actor, ids: Ids) -> UUID:
-    animal_id = make_animal(actor, ids["farm_id"], "AT 300")
-    with unit_of_work(actor.tenant_id):
-        record_service(actor, animal_id, happened_on=BEGIN, service_method="NaturalService")
-    return animal_id
 
 
 @examples.body("abortions", "POST")
