@@ -66,6 +66,12 @@ class PeriodInput(serializers.Serializer):
     product = serializers.ChoiceField(choices(Product))
     hours = serializers.IntegerField(min_value=0, max_value=LONGEST_HOURS)
 
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Each period is whole, also in a PATCH, where DRF would let parts of it be missing."""
+        if missing := [name for name in self.fields if name not in attrs]:
+            raise serializers.ValidationError(dict.fromkeys(missing, "This field is required."))
+        return attrs
+
 
 class MedicineChange(serializers.Serializer):
     """What can be changed of a medicine; its unit stays."""

@@ -134,6 +134,7 @@ def treat_group(
             treatments.append(treatment)
             given += one
         for batch in in_order:
+            _require_its_farm(batch, batch.farm_id == group.farm_id)
             stock.require_usable(batch, medicine.id, day)
             stock.use(actor, batch, [(d, d.quantity) for d in given if d.batch_id == batch.id])
         return GroupTreatment(treatments, sum(quantities, stock.NOTHING), medicine.unit)
@@ -204,7 +205,10 @@ def _course(
     withdrawals: Sequence[Mapping[str, Any]],
     fields: Mapping[str, Any],
 ) -> _Course:
-    hours = {Product(entry["product"]): entry["hours"] for entry in withdrawals}
+    hours: dict[Product, int] = {}
+    for entry in withdrawals:
+        product = Product(entry["product"])
+        hours[product] = max(entry["hours"], hours.get(product, 0))
     if medicine is None:
         return _Course(actor, None, {}, hours, fields)
     return _Course(actor, medicine, label_of(medicine.label.all()), hours, fields)
@@ -228,6 +232,11 @@ def _treat(
     writes.insert(actor, treatment)
     given = [_insert_dose(actor, animal, treatment, dose) for dose in doses]
     products = () if course.medicine is None else PRODUCTS[Species(animal.animal_type)]
+    if strange := sorted(course.hours.keys() - set(products)):
+        raise RuleBroken(
+            f"{animal.tag_number}: expected withdrawals of {', '.join(products) or 'nothing'}, found"
+            f" {', '.join(strange)}."
+        )
     clocks = [_clock(course, treatment, product, began) for product in products]
     Withdrawal.objects.bulk_create(clocks)
     _tell(animal, treatment, clocks, "animal_treated")
@@ -349,7 +358,12 @@ def _require_its_batch(animal: Animal, batch: MedicineBatch, medicine_id: UUID |
     if medicine_id is None:
         raise RuleBroken("expected a treatment with a medicine, found a procedure.")
     stock.require_usable(batch, medicine_id, day)
-    if batch.farm_id != animal.farm_id and not animal.stays.filter(farm_id=batch.farm_id).exists():
+    here = batch.farm_id == animal.farm_id
+    _require_its_farm(batch, here or animal.stays.filter(farm_id=batch.farm_id).exists())
+
+
+def _require_its_farm(batch: MedicineBatch, known: bool) -> None:
+    if not known:
         raise RuleBroken(
             f"batch {batch.batch_number}: expected one of a farm where the animal was, found another's."
         )
@@ -370,11 +384,14 @@ def _locked_dose(actor: Actor, dose_id: UUID) -> tuple[Animal, Treatment, Treatm
 
 
 def _locked(actor: Actor, animal_ids: Collection[UUID]) -> list[Animal]:
-    """The living ones, locked in the order of their ids. Raises `RuleBroken` for none or too many."""
-    if not 0 < len(animal_ids) <= MOST_ANIMALS:
-        raise RuleBroken(f"expected 1 to {MOST_ANIMALS} animals in the group, found {len(animal_ids)}.")
-    rows = ANIMALS.instances(actor).filter(id__in=animal_ids).select_related("farm")
-    return list(rows.order_by("id").select_for_update(of=("self",)))
+    """Locked in the order of their ids. Raises `RuleBroken` for none or too many."""
+    rows = ANIMALS.instances(actor).filter(id__in=animal_ids).select_related("farm").order_by("id")
+    found = list(rows.select_for_update(of=("self",))[: MOST_ANIMALS + 1])
+    if not 0 < len(found) <= MOST_ANIMALS:
+        raise RuleBroken(
+            f"expected 1 to {MOST_ANIMALS} animals in the group on that day, found {len(animal_ids)}."
+        )
+    return found
 
 
 def _quantities(

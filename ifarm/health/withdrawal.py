@@ -38,6 +38,10 @@ OFF_LABEL_LEAST_HOURS: Final = 24
 """Even where the label of another species says zero (the same sources)."""
 
 
+LONGEST_REASON: Final = 500
+"""Characters."""
+
+
 class InWithdrawal(RuleBroken):
     """A product of the animal must not be used yet. Somebody who may can override it, with a reason.
 
@@ -123,6 +127,10 @@ def require_out_of_withdrawal(
                 treatment_ids=[str(key) for key in treatments],
             )
         WITHDRAWALS.require(actor, "override")
+        if len(reason) > LONGEST_REASON:
+            raise RuleBroken(
+                f"expected a reason of {LONGEST_REASON} characters or fewer, found {len(reason)}."
+            )
         told = {"product": product.value, "day": day, "free_on": free_on, "treatment_ids": treatments}
         writes.record(actor, "withdrawal_overridden", animal, told, reason)
         record_event("animal_withdrawal_overridden", animal, farm_id=animal.farm_id, reason=reason, **told)

@@ -225,6 +225,14 @@ def test_a_group_is_treated_whole_or_not_at_all() -> None:
     with unit_of_work(cabinet.owner.tenant_id):
         assert not Treatment.objects.exists()
     assert cabinet.on_hand() == 100
+    with unit_of_work(cabinet.owner.tenant_id):
+        vale = create_farm(cabinet.owner, name="Vale").id
+        nobody = create_group(cabinet.owner, farm_id=vale, name="Empty", kind=GroupKind.FEEDING).id
+    far = make_batch(cabinet.owner, vale, cabinet.medicine, "FAR")
+    with pytest.raises(RuleBroken, match="expected one of a farm where the animal was"):
+        cabinet.treat_group(group, far, quantity=Decimal(1))
+    with pytest.raises(RuleBroken, match="1 to 1000 animals in the group on that day, found 0"):
+        cabinet.treat_group(nobody, quantity=Decimal(1))
     assert len(cabinet.treat_group(group, quantity=Decimal(40)).treatments) == 3  # the vet's own
 
 

@@ -143,6 +143,8 @@ def test_the_vet_may_say_more_and_not_less() -> None:
     hill = Hill()
     with pytest.raises(RuleBroken, match="672 hours or more, found 24"):
         hill.treat(NOON, withdrawals=[{"product": "Meat", "hours": 24}])
+    with pytest.raises(RuleBroken, match="expected withdrawals of Meat, Milk, found Eggs"):
+        hill.treat(NOON, withdrawals=[{"product": "Eggs", "hours": 700}])
     hill.treat(NOON, withdrawals=[{"product": "Meat", "hours": 700}])
     assert hill.days()["Meat"] == (DAY, DAY + timedelta(days=31))
 
@@ -233,6 +235,24 @@ def test_a_dose_recorded_late_tells_that_the_animal_left_too_early() -> None:
     assert hill.events("animal_left_in_withdrawal") == []
     hill.treat(NOON - timedelta(days=3))
     assert [event["left_on"] for event in hill.events("animal_left_in_withdrawal")] == ["2024-05-01"]
+
+
+def test_a_reason_is_not_a_novel() -> None:
+    hill = Hill()
+    hill.treat(NOON)
+    with pytest.raises(RuleBroken, match="500 characters or fewer, found 501"):
+        hill.leave(hill.owner, NOON + timedelta(days=1), override_reason="x" * 501)
+    hill.leave(hill.owner, NOON + timedelta(days=1), override_reason="x" * 500)
+
+
+def test_a_period_of_a_label_is_whole() -> None:
+    hill = Hill()
+    headers = {"Authorization": make_token(hill.owner), "If-Match": '"1"'}
+    address = f"/api/v1/tenants/{hill.owner.tenant_id}/medicines/{hill.medicine}/"
+    body = json.dumps({"label": [{"species": "Cattle", "product": "Meat"}]})
+    answer = Client().patch(address, body, "application/json", headers=headers)
+    assert answer.status_code == 400
+    assert "hours" in answer.content.decode()
 
 
 def test_milk_of_a_group_is_asked_for_at_once() -> None:
