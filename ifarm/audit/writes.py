@@ -15,7 +15,8 @@ from ifarm.core.encoding import plain
 from ifarm.core.models import TenantModel, Tombstone
 
 Row = TypeVar("Row", bound=TenantModel)
-_UNTOLD = frozenset({"tenant", "created_at", "modified_at", "version"})
+_UNTOLD = frozenset({"tenant", "created_at", "modified_at", "version", "digest"})
+"""What nobody looks for in the audit, and the digests of secrets."""
 
 
 def insert(actor: Actor, row: Row, *, reason: str = "") -> Row:

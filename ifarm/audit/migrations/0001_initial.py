@@ -55,7 +55,10 @@ class Migration(migrations.Migration):
                         models.F("object_id"),
                         models.F("id"),
                         name="audit_of_a_row",
-                    )
+                    ),
+                    models.Index(
+                        models.F("tenant"), models.F("actor_id"), models.F("id"), name="audit_of_a_person"
+                    ),
                 ],
                 "constraints": [
                     ifarm.core.constraints.TenantKey(

@@ -1,0 +1,9 @@
+"""The app `analytics`."""
+
+from django.apps import AppConfig
+
+
+class AnalyticsConfig(AppConfig):
+    """Registration."""
+
+    name = "ifarm.analytics"
