@@ -56,7 +56,7 @@ class ProductionChange(Amounts):
     reason = serializers.CharField(max_length=500, allow_blank=True, required=False)
 
 
-class ProductionOutput(serializers.Serializer):
+class ProductionOutput(Amounts):
     """A record: what every kind has, and the amounts of its own kind only."""
 
     id = serializers.UUIDField()
@@ -68,20 +68,6 @@ class ProductionOutput(serializers.Serializer):
     tag_number = serializers.CharField(source="animal.tag_number", default=None, allow_null=True)
     group_id = serializers.UUIDField(allow_null=True)
     session = serializers.CharField(required=False)
-    milk_kg = serializers.DecimalField(max_digits=5, decimal_places=2, required=False)
-    fat_percent = serializers.DecimalField(max_digits=4, decimal_places=2, allow_null=True, required=False)
-    protein_percent = serializers.DecimalField(
-        max_digits=4, decimal_places=2, allow_null=True, required=False
-    )
-    somatic_cells_per_ml = serializers.IntegerField(allow_null=True, required=False)
-    eggs_count = serializers.IntegerField(required=False)
-    eggs_broken_count = serializers.IntegerField(allow_null=True, required=False)
-    wool_kg = serializers.DecimalField(max_digits=5, decimal_places=2, required=False)
-    fibre_diameter_um = serializers.DecimalField(
-        max_digits=4, decimal_places=1, allow_null=True, required=False
-    )
-    carcass_kg = serializers.DecimalField(max_digits=6, decimal_places=2, required=False)
-    carcass_class = serializers.CharField(required=False)
     modified_at = serializers.DateTimeField()
 
     def to_representation(self, instance: Any) -> dict[str, Any]:

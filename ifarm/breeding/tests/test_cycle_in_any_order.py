@@ -150,6 +150,6 @@ class OneCow(RuleBasedStateMachine):
 @pytest.mark.django_db
 def test_the_cycle_in_any_order() -> None:
     few = settings(
-        max_examples=10, stateful_step_count=15, deadline=None, suppress_health_check=list(HealthCheck)
+        max_examples=8, stateful_step_count=14, deadline=None, suppress_health_check=list(HealthCheck)
     )
     run_state_machine_as_test(OneCow, settings=few)

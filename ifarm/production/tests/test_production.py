@@ -310,7 +310,7 @@ OPERATION = st.tuples(
 
 
 @pytest.mark.django_db
-@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 @given(operations=st.lists(OPERATION, max_size=20))
 def test_dirty_days_made_anew_are_what_a_full_recomputation_gives(operations: list[Any]) -> None:
     owner = make_owner()
