@@ -282,18 +282,24 @@ def _insert_dose(
 
 
 def _refresh(actor: Actor, animal: Animal, treatment: Treatment, event: str) -> None:
-    """Count first and last dose and all clocks anew from the doses that hold. The treatment is locked."""
+    """Count first and last dose and all clocks anew from the doses that hold, with a label that says more by now.
+
+    The medicine and the treatment are locked.
+    """
     days = treatment.doses.filter(voided_at=None).aggregate(first=Min("given_on"), last=Max("given_on"))
     writes.update(actor, treatment, {"first_dose_on": days["first"], "last_dose_on": days["last"]})
     clocks = list(treatment.withdrawals.all())
+    label = label_of(treatment.medicine.label.all()) if clocks else {}
     for clock in clocks:
+        least = period_hours(label, Species(animal.animal_type), Product(clock.product))
+        clock.hours = max(clock.hours, least)
         if days["last"] is None:
             clock.free_on = clock.starts_on
         else:
             clock.starts_on = days["first"]
             clock.free_on = _free(days["first"], days["last"], clock.hours)
         clock.modified_at = timezone.now()
-        clock.save(update_fields=["starts_on", "free_on", "modified_at"])
+        clock.save(update_fields=["hours", "starts_on", "free_on", "modified_at"])
     _tell(animal, treatment, clocks, event)
 
 
@@ -370,8 +376,11 @@ def _require_its_farm(batch: MedicineBatch, known: bool) -> None:
 
 
 def _locked_treatment(actor: Actor, treatment_id: UUID) -> tuple[Animal, Treatment]:
-    """The animal, then the treatment: the order in which everybody locks them."""
-    animal = access_animal(actor, access_treatment(actor, treatment_id).animal_id, lock=True)
+    """Medicine, animal, treatment: the order in which everybody locks them. While it is held no label changes."""
+    seen = access_treatment(actor, treatment_id)
+    if seen.medicine_id is not None:
+        access_medicine(actor, seen.medicine_id, lock=True)
+    animal = access_animal(actor, seen.animal_id, lock=True)
     return animal, access_treatment(actor, treatment_id, lock=True)
 
 

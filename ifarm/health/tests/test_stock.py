@@ -26,6 +26,7 @@ from ifarm.core.tests.factories import make_member, make_owner
 from ifarm.core.tests.threads import in_thread
 from ifarm.core.versions import Seen
 from ifarm.farms.services import create_farm
+from ifarm.health.medicines import update_medicine
 from ifarm.health.models import MedicineBatch, StockMove, Treatment, TreatmentDose, Withdrawal
 from ifarm.health.stock import allocate, record_move, record_purchase
 from ifarm.health.tests.examples import GOOD_UNTIL, make_batch, make_medicine, make_treatment
@@ -379,3 +380,22 @@ def test_treated_or_sold_first_never_both_unseen(committed: psycopg.Connection[A
     ).fetchone()
     assert told is not None
     assert isinstance(found[1], InWithdrawal) is (told[0] == 0)
+
+
+def test_a_label_that_grows_while_somebody_treats_reaches_every_clock(
+    committed: psycopg.Connection[Any],
+) -> None:
+    cabinet = Cabinet()
+    now = timezone.now()
+    cows = [make_animal(cabinet.owner, cabinet.farm, f"BE {number}") for number in range(4)]
+    longer = [{"species": "Cattle", "product": "Meat", "hours": 40 * 24}]
+
+    def grow() -> Any:
+        with unit_of_work(cabinet.owner.tenant_id):
+            return update_medicine(cabinet.owner, cabinet.medicine, {"label": longer}, Seen(1))
+
+    treat = partial(make_treatment, cabinet.owner)
+    found = answers(*(partial(treat, cow, cabinet.medicine, (now, 1)) for cow in cows), grow)
+    assert not [one for one in found if isinstance(one, Problem)]
+    hours = committed.execute("SELECT hours FROM health_withdrawal WHERE product = 'Meat'").fetchall()
+    assert hours == [(40 * 24,)] * 4

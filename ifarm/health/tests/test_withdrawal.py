@@ -191,6 +191,18 @@ def test_a_longer_label_lengthens_what_runs_and_a_shorter_one_does_not_shorten_i
     }
 
 
+def test_a_dose_of_an_old_course_counts_by_the_label_of_today() -> None:
+    hill = Hill()
+    now = timezone.now()
+    course = hill.treat(now - timedelta(days=300))
+    with unit_of_work(hill.owner.tenant_id):
+        longer = [{"species": "Cattle", "product": "Meat", "hours": 40 * 24}]
+        update_medicine(hill.owner, hill.medicine, {"label": longer}, Seen(1))
+        dose = GivenDose(Decimal(10), now)
+        add_dose(hill.owner, course, unit=Unit.MILLILITRE, dose=dose)
+    assert hill.days()["Meat"][1] == now.date() + timedelta(days=41)
+
+
 def test_who_leaves_in_withdrawal_needs_a_reason_by_somebody_who_may() -> None:
     hill = Hill()
     hill.treat(NOON)
