@@ -32,10 +32,8 @@ from ifarm.subscriptions.serializers import (
     SubscriptionOutput,
     UsageOutput,
 )
-from ifarm.subscriptions.signatures import BadSignature, verify
+from ifarm.subscriptions.signatures import HEADER, BadSignature, verify
 from ifarm.tenants.models import TenantStatus
-
-SIGNATURE = "Payment-Signature"
 
 
 class SubscriptionApi(TenantView):
@@ -123,7 +121,7 @@ class PaymentMessagesApi(APIView):
             raise TooLarge(f"expected up to {webhooks.LARGEST} bytes, found more.")
         body: bytes = request.body
         try:
-            verify(settings.PAYMENT_SECRETS, request.headers.get(SIGNATURE, ""), body, time.time())
+            verify(settings.PAYMENT_SECRETS, request.headers.get(HEADER, ""), body, time.time())
         except BadSignature as error:
             raise Invalid(f"{error}.") from None
         return Response({"acted": webhooks.receive(webhooks.parse(body), timezone.now())})

@@ -12,6 +12,7 @@ import hmac
 from collections.abc import Collection
 from typing import Final
 
+HEADER: Final = "Payment-Signature"
 TOLERANCE_SECONDS: Final = 300
 """How far the sender's clock and the way may differ; what is older is a replay."""
 _PARTS: Final = 10

@@ -16,10 +16,8 @@ from uuid import uuid4
 
 from ifarm.core.encoding import plain
 from ifarm.subscriptions.provider import Answer, Order, Outcome, ProviderUnavailable
-from ifarm.subscriptions.signatures import sign
+from ifarm.subscriptions.signatures import HEADER, sign
 
-HEADER = "Payment-Signature"
-"""Of the signature."""
 Deliver = Callable[[bytes, Mapping[str, str]], int]
 """Posts a body with headers to the webhook; gives the status of the answer."""
 

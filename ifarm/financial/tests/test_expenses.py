@@ -351,6 +351,6 @@ class OneExpense(RuleBasedStateMachine):
 @pytest.mark.django_db
 def test_expenses_in_any_order() -> None:
     few = settings(
-        max_examples=8, stateful_step_count=15, deadline=None, suppress_health_check=list(HealthCheck)
+        max_examples=15, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
     )
     run_state_machine_as_test(OneExpense, settings=few)

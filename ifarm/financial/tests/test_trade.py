@@ -444,7 +444,7 @@ class TwoFarms(RuleBasedStateMachine):
 @pytest.mark.django_db
 def test_the_schedule_adds_up_whatever_happens() -> None:
     few = settings(
-        max_examples=8, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
+        max_examples=20, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
     )
     run_state_machine_as_test(TwoFarms, settings=few)
 
