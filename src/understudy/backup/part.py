@@ -95,7 +95,10 @@ class Keeper:
             if not self._agent.sight.acting:
                 memory = None  # another process acts, and remembers
             else:
-                memory = schedule.met(self._jobs, memory or self._load(), datetime.now(UTC))
+                before = memory if memory is not None else self._load()
+                memory = schedule.met(self._jobs, before, datetime.now(UTC))
+                if memory != before:
+                    self._save(memory)  # from now on a job's time counts, also while no agent runs
                 present = self._primary()
                 if (job := schedule.next_due(self._jobs, memory, datetime.now(UTC), present)) is not None:
                     memory = await self._run(job, memory, present)

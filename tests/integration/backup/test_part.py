@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -141,6 +142,22 @@ def test_another_primary_gets_a_base_backup_at_once(lab: Lab) -> None:
     lab.await_event("physical_backup_done", 90, after=before)
     newest = shelf(lab).survey().backups[-1]
     assert (newest.kind, newest.node) == (Kind.PHYSICAL, lab.state.primary)
+
+
+def test_a_job_that_was_never_run_is_remembered_from_the_first_look(lab: Lab) -> None:
+    """Else a time that passes while no agent runs would be missed for good."""
+    path = schedule.path_of(lab.directory, CLUSTER)
+    lab.agent.stop()
+    known = schedule.load(path)
+    later = {
+        name: replace(run, since=datetime.now(UTC).isoformat(timespec="seconds"))
+        for name, run in known.runs.items()
+    }
+    del later["retention"]
+    schedule.save(path, replace(known, runs=later))
+    lab.start_agent()
+    lab.await_true(lambda: "retention" in schedule.load(path).runs, 30, "a memory of it")
+    assert schedule.load(path).runs["retention"].begun == ""
 
 
 def test_its_processes_end_with_the_agent(lab: Lab) -> None:
