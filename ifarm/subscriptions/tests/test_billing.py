@@ -31,6 +31,7 @@ from ifarm.subscriptions.models import SubscriptionInvoice, TrialNotice, UsageMe
 from ifarm.subscriptions.periods import months_later
 from ifarm.subscriptions.provider import Answer, Order, configured
 from ifarm.subscriptions.services import (
+    BillingService,
     SubscriptionService,
     cancel_subscription,
     choose_plan,
@@ -339,9 +340,13 @@ def test_the_jobs_cross_tenants_and_one_failure_holds_up_nobody() -> None:
         assert tasks.process_recurring_billing(NOON, provider) == (1, 1)
         provider.tenant_id = None
         assert tasks.process_recurring_billing(NOON + IN_DOUBT, provider) == (1, 0)
+        again = BillingService.process_subscription_billing(
+            look(first).id, provider=provider, now=NOON + MONTH
+        )
+        assert again == 1  # the tenant is looked up
         assert tasks.check_trial_expirations(NOON).badly == 0
         assert tasks.aggregate_usage_metrics(NOON).badly == 0
-    assert look(first).next_period == look(second).next_period == 1
+    assert (look(first).next_period, look(second).next_period) == (2, 1)
     assert look(newcomer).status == "trial"
 
 
