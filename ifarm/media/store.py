@@ -87,8 +87,13 @@ def _made(backend: str, options: tuple[tuple[str, str], ...]) -> ObjectStore:
 
 
 def store() -> ObjectStore:
-    """The store of the settings (`IFARM_STORE`), made with its first use."""
+    """The store of the settings (`IFARM_STORE`), made with its first use. Raises `StoreAway` where there is none."""
     options = dict(settings.IFARM_STORE)
+    if not options.get("key", options.get("access_key")):
+        # boto3 would look for somebody's keys elsewhere on this machine.
+        raise StoreAway(
+            "no store is configured: set SUPABASE_URL and SUPABASE_KEY, or IFARM_S3_…, and start again."
+        )
     return _made(options.pop("backend"), tuple(sorted(options.items())))
 
 

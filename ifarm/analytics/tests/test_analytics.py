@@ -49,7 +49,11 @@ def test_a_herd_in_numbers(django_assert_num_queries: Any) -> None:
     gone = make_animal(owner, vale, "AT 5", **worth("7.00", "EUR"))
     mistake = make_animal(owner, vale, "AT 6", **worth("5.00", "EUR"))
     with unit_of_work(owner.tenant_id):
-        died = {"kind": MovementKind.DEATH, "reason": "Disease", "moved_at": datetime(2024, 2, 1, tzinfo=UTC)}
+        died: dict[str, Any] = {
+            "kind": MovementKind.DEATH,
+            "reason": "Disease",
+            "moved_at": datetime(2024, 2, 1, tzinfo=UTC),
+        }
         move_animal(owner, gone, **died)
         delete_animal(owner, mistake)
         with django_assert_num_queries(2):

@@ -14,6 +14,7 @@ import httpx
 import psycopg
 import pytest
 import zstandard
+from django.core.management import call_command
 from django.db import connection
 
 from ifarm.api.tests.test_requests import Api, problem
@@ -221,3 +222,13 @@ def test_months_are_made_once_and_strays_are_told(old: tuple[list[Actor], StandI
     put_entry(actor, datetime(2019, 5, 5, tzinfo=UTC))  # a clock that was far off: kept all the same
     made = make_partitions(datetime(2019, 4, 1, tzinfo=UTC))
     assert (len(made.months), made.blocked) == (12, [date(2019, 5, 1)])
+
+
+def test_the_weekly_command(old: tuple[list[Actor], StandIn], capsys: pytest.CaptureFixture[str]) -> None:
+    call_command("keep_audit")
+    told = capsys.readouterr().out.split("\n")
+    assert told[:2] == ["archived 2024-03", "archived 2024-04"]
+    call_command("keep_audit")
+    assert capsys.readouterr().out == ""
+    (actor, _), _ = old
+    assert [one.entries for one in filed(actor)] == [3]

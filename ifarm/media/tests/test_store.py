@@ -121,6 +121,13 @@ def test_a_store_that_is_away_says_so_without_its_secret(settings: Any, backend:
     assert secret not in repr(store())
 
 
+@pytest.mark.parametrize("options", [{"backend": "s3", "access_key": ""}, {"backend": "supabase", "key": ""}])
+def test_without_keys_there_is_no_store(settings: Any, options: dict[str, str]) -> None:
+    settings.IFARM_STORE = options
+    with pytest.raises(StoreAway, match="no store is configured"):
+        store()
+
+
 def test_s3_is_told_the_limits(place: dict[str, str], mine: TenantFiles) -> None:
     if place["backend"] != "s3":
         pytest.skip("Supabase's limits are those of the bucket")
