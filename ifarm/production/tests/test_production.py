@@ -305,7 +305,7 @@ OPERATION = st.tuples(
     st.integers(0, 3),
     st.integers(0, 2),
     st.integers(1, 9999),
-    st.none() | st.integers(10, 2500),
+    st.none() | st.integers(10, 2000),
 )
 
 
