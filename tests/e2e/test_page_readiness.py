@@ -75,6 +75,9 @@ def test_the_report_of_a_drill_opens_by_the_keyboard(browser: Browser, ready: Re
         link = page.get_by_role("link", name=re.compile("Report of failover-crash"))
         expect(link).to_be_visible(timeout=SOON)
         link.focus()
+        page.keyboard.press("Shift+Tab")
+        page.keyboard.press("Tab")  # focus is shown to whoever uses the keyboard, and to nobody else
+        expect(link).to_be_focused()
         assert page.evaluate("() => getComputedStyle(document.activeElement).outlineStyle") == "solid"
         with page.context.expect_page() as opened:
             page.keyboard.press("Enter")
