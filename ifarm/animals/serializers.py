@@ -19,6 +19,7 @@ from ifarm.animals.words import (
     Species,
     WeightMethod,
 )
+from ifarm.api.fields import PartInput
 from ifarm.core.choices import choices
 
 
@@ -29,14 +30,14 @@ class RecordInput(serializers.Serializer):
     source_id = serializers.CharField(max_length=120, allow_blank=True, required=False)
 
 
-class IdentifierInput(serializers.Serializer):
+class IdentifierInput(PartInput):
     """What an animal is known by."""
 
     kind = serializers.ChoiceField(choices(IdentifierKind))
     value = serializers.CharField(max_length=40)
 
 
-class BreedPartInput(serializers.Serializer):
+class BreedPartInput(PartInput):
     """How many parts of an animal are of one breed."""
 
     code = serializers.CharField(max_length=6)

@@ -2,13 +2,15 @@
 
 from rest_framework import serializers
 
+from ifarm.api.fields import ZoneField
+
 
 class FarmInput(serializers.Serializer):
     """A farm to make or change."""
 
     name = serializers.CharField(max_length=120)
     holding_number = serializers.CharField(max_length=40, allow_blank=True, required=False)
-    timezone = serializers.CharField(max_length=40, required=False)
+    timezone = ZoneField(required=False)
 
 
 class FarmOutput(serializers.Serializer):

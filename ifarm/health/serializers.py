@@ -8,6 +8,7 @@ from rest_framework import serializers
 
 from ifarm.animals.serializers import RecordInput
 from ifarm.animals.words import Species
+from ifarm.api.fields import PartInput
 from ifarm.core.choices import choices
 from ifarm.health.words import HealthStatus, MoveKind, Product, TreatmentKind, Unit
 
@@ -59,18 +60,12 @@ class HealthOutput(serializers.Serializer):
     in_withdrawal = ClockOutput(many=True)
 
 
-class PeriodInput(serializers.Serializer):
+class PeriodInput(PartInput):
     """Hours of withdrawal for one product of one species."""
 
     species = serializers.ChoiceField(choices(Species))
     product = serializers.ChoiceField(choices(Product))
     hours = serializers.IntegerField(min_value=0, max_value=LONGEST_HOURS)
-
-    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """Each period is whole, also in a PATCH, where DRF would let parts of it be missing."""
-        if missing := [name for name in self.fields if name not in attrs]:
-            raise serializers.ValidationError(dict.fromkeys(missing, "This field is required."))
-        return attrs
 
 
 class MedicineChange(serializers.Serializer):

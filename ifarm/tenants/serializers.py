@@ -2,12 +2,14 @@
 
 from rest_framework import serializers
 
+from ifarm.api.fields import ZoneField
+
 
 class TenantInput(serializers.Serializer):
     """A tenant to make."""
 
     name = serializers.CharField(max_length=120)
-    timezone = serializers.CharField(max_length=40, default="UTC")
+    timezone = ZoneField(default="UTC")
     currency = serializers.RegexField(r"[A-Z]{3}\Z", default="EUR")
 
 

@@ -59,6 +59,23 @@ def problem(answer: Any) -> tuple[int, str]:
     return answer.status_code, body["type"].removeprefix("urn:ifarm:problem:")
 
 
+def test_parts_are_whole_in_a_change_too(api: Api) -> None:
+    farm = api("POST", "farms/", {"name": "Hill"}).json()["id"]
+    body = {"farm_id": farm, "tag_number": "AT 1", "animal_type": "Cattle", "sex": "Female"}
+    animal = api("POST", "animals/", body).json()
+    path, half = f"animals/{animal['id']}/", [{"code": "SIM"}]
+    changed = api("PATCH", path, {"breeds": half, "version": animal["version"]})
+    assert problem(changed) == (400, "invalid")
+    whole = [{"code": "SIM", "parts": 1}]
+    assert api("PATCH", path, {"breeds": whole, "version": animal["version"]}).status_code == 200
+
+
+@pytest.mark.parametrize("zone", ["Mars/Base", "", "../etc/passwd"])
+def test_a_time_zone_is_one_that_exists(api: Api, zone: str) -> None:
+    assert problem(api("POST", "farms/", {"name": "Hill", "timezone": zone})) == (400, "invalid")
+    assert api("POST", "farms/", {"name": "Hill", "timezone": "Europe/Vienna"}).status_code == 201
+
+
 def test_errors_have_one_shape(api: Api) -> None:
     assert problem(api("POST", "farms/", {"name": ""})) == (400, "invalid")
     assert problem(api("POST", "farms/", [])) == (400, "invalid")
