@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import threading
 from collections.abc import Iterator
@@ -203,6 +204,25 @@ async def test_rows_that_a_policy_hides_from_us_are_no_equal_contents(world: Wor
                         "ALTER ROLE understudy NOBYPASSRLS; ALTER TABLE types DISABLE ROW LEVEL SECURITY"
                     )
                     root.execute("ALTER TABLE types NO FORCE ROW LEVEL SECURITY")
+
+
+async def test_when_one_side_fails_the_other_has_ended_too(world: World) -> None:
+    """It would go on, on a connection that is closed under it or lent to somebody else."""
+    async with world.sessions() as sessions:
+        await fresh(world, sessions)
+        with world.root("oak") as oak, world.root("elm") as elm:
+            oak.execute("ALTER TABLE t ENABLE ROW LEVEL SECURITY; ALTER TABLE t FORCE ROW LEVEL SECURITY")
+            try:
+                with elm.transaction():
+                    elm.execute("LOCK TABLE types IN ACCESS EXCLUSIVE MODE")  # comes after t
+                    with pytest.raises(EngineError, match=r"oak: .*row-level security"):
+                        await verify(sessions, world.cluster, "oak", "elm")
+                    assert asyncio.all_tasks() == {asyncio.current_task()}
+            finally:
+                oak.execute(
+                    "ALTER TABLE t DISABLE ROW LEVEL SECURITY; ALTER TABLE t NO FORCE ROW LEVEL SECURITY"
+                )
+        assert (await verify(sessions, world.cluster, "oak", "elm")).equal
 
 
 async def test_a_table_that_stays_locked_is_an_error_and_blocks_nobody(

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import random
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import psycopg
 from psycopg import sql
@@ -20,10 +20,12 @@ from understudy.engines.base import TableCheck, VerifyReport
 from understudy.engines.postgresql.checksum import checksum
 from understudy.engines.postgresql.rescue_files import quote_identifier
 from understudy.engines.postgresql.schema import publication
-from understudy.engines.postgresql.sessions import ControlConnection, Sessions
+from understudy.engines.postgresql.sessions import ControlConnection, Sessions, translate
 from understudy.engines.postgresql.tail import INTERNAL, pin
 from understudy.errors import EngineError
 from understudy.model import Cluster
+
+_T = TypeVar("_T")
 
 VERIFY_TIMEOUT: Final = 4 * 3600.0
 """Seconds for the checksums of all tables."""
@@ -80,9 +82,11 @@ async def verify(sessions: Sessions, cluster: Cluster, left: str, right: str) ->
         other = await stack.enter_async_context(
             sessions.control(right, timeout=VERIFY_TIMEOUT, doing="compute checksums")
         )
-        position = await _snapshots(sessions, left, right, tables, (one, other))
+        position = await _snapshots(sessions, left, right, tables, {left: one, right: other})
         try:
-            results = await asyncio.gather(_checksums(one, tables), _checksums(other, tables))
+            results = await _on_each(
+                cluster, {left: _checksums(one, tables), right: _checksums(other, tables)}
+            )
         finally:
             await asyncio.gather(one.rollback(), other.rollback(), return_exceptions=True)
     checks = [
@@ -90,6 +94,28 @@ async def verify(sessions: Sessions, cluster: Cluster, left: str, right: str) ->
         for (schema, table), a, b in zip(tables, *results, strict=True)
     ]
     return VerifyReport(left=left, right=right, position=position, tables=tuple(checks))
+
+
+async def _on_each(cluster: Cluster, work: Mapping[str, Coroutine[Any, Any, _T]]) -> list[_T]:
+    """The results of work per node. Where one fails, the others have *ended* before its error goes on.
+
+    `asyncio.gather` alone leaves them running, on connections that are given back meanwhile: closed under them, or
+    lent to somebody else. Driver errors are translated here, where it is known which node they are of.
+    """
+    tasks = [asyncio.ensure_future(_named(cluster, node, each)) for node, each in work.items()]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _named(cluster: Cluster, node: str, work: Coroutine[Any, Any, _T]) -> _T:
+    try:
+        return await work
+    except psycopg.Error as error:
+        raise translate(error, node, "compute checksums", cluster) from error
 
 
 async def _checksums(
@@ -103,7 +129,7 @@ async def _snapshots(
     left: str,
     right: str,
     tables: Sequence[tuple[str, str]],
-    readers: tuple[ControlConnection, ControlConnection],
+    readers: Mapping[str, ControlConnection],
 ) -> int:
     """Open a snapshot of the same position on both readers; returns the position on ``left``."""
     order = [quote_identifier(schema) + "." + quote_identifier(table) for schema, table in tables]
@@ -121,7 +147,7 @@ async def _snapshots(
         try:
             async with _writers_held(sessions, left, order):
                 if await _reaches(sessions, left, right, HOLD) is not None:
-                    return await _open_snapshots(readers)
+                    return await _open_snapshots(sessions.cluster, readers, left)
                 why = f"{right} did not come to a marker within {HOLD:g} s"
         except _Busy as busy:
             # Whoever writes this table probably waits for one that we had already: next time it comes first,
@@ -156,9 +182,9 @@ async def _writers_held(sessions: Sessions, node: str, tables: Sequence[str]) ->
         yield
 
 
-async def _open_snapshots(readers: tuple[ControlConnection, ControlConnection]) -> int:
-    await asyncio.gather(*(_open_snapshot(reader) for reader in readers))
-    cursor = await readers[0].execute("SELECT (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint")
+async def _open_snapshots(cluster: Cluster, readers: Mapping[str, ControlConnection], left: str) -> int:
+    await _on_each(cluster, {node: _open_snapshot(reader) for node, reader in readers.items()})
+    cursor = await readers[left].execute("SELECT (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint")
     row = await cursor.fetchone()
     return int(row[0]) if row else 0
 
