@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.test_agent_leasing import STATE
 from tests.unit.test_journal import drill
+from tests.unit.test_renewal import CLUSTER
 
 from understudy.backup.manifest import Kind, Level, Manifest, Verdict, Verification
+from understudy.config import Config
+from understudy.readiness.gather import look
 from understudy.readiness.journal import Loss, Outcome, Recovery
 from understudy.readiness.light import DAY, NAMES, Facts, Item, Light, Wanted, judge
+from understudy.witness import SqliteWitness
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 WANTED = Wanted(backup_every=DAY, verify_every=7 * DAY, drill_every=31 * DAY, wal=60.0)
@@ -158,3 +165,12 @@ def test_what_lies_in_destinations_that_do_not_answer_is_not_known() -> None:
     found = {item.name: item.light for item in judge("main", facts, WANTED, NOW.timestamp()).items}
     assert found["backup"] is found["verification"] is Light.AMBER
     assert found["storage"] is Light.RED
+
+
+def test_a_look_makes_no_lease(tmp_path: Path) -> None:
+    """Whoever looks first may be another user than the agent, who could not open such a file afterwards."""
+    with contextlib.closing(SqliteWitness(tmp_path / "witness.db")) as witness:
+        witness.write(STATE, expected=0)
+    found = look(Config((CLUSTER,), tmp_path, "test", ()), CLUSTER)
+    assert found.cluster == CLUSTER.name
+    assert [file.name for file in tmp_path.glob("*.lease")] == []

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
+from understudy.agent.looking import read_lease
 from understudy.backup import archiving, wal
 from understudy.backup.manifest import Kind, Manifest
 from understudy.backup.shelf import Shelf
@@ -15,7 +16,6 @@ from understudy.backup.store import Store, StoreError
 from understudy.config import Config
 from understudy.config_backup import Backup
 from understudy.errors import LeaseError, UnderstudyError, WitnessError
-from understudy.lease import LeaseFile
 from understudy.model import Cluster, ClusterState, Role, Rpo
 from understudy.readiness import journal, kept
 from understudy.readiness.kept import Archive, Told
@@ -109,8 +109,7 @@ def _standby(config: Config, cluster: Cluster) -> Facts:
 def _lag(config: Config, cluster: Cluster) -> float | None:
     """Seconds that the standby is behind, as the agent wrote it into the lease; None: nobody knows."""
     try:
-        with contextlib.closing(LeaseFile(config.directory / f"{cluster.name}.lease")) as file:
-            lease = file.read()
+        lease, _ = read_lease(config.directory / f"{cluster.name}.lease")
     except LeaseError:
         return None
     return None if lease is None or lease.standby_lag < 0 else lease.standby_lag
