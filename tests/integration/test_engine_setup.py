@@ -70,6 +70,20 @@ async def test_the_same_name_on_another_database_of_a_server_is_another_cluster(
             connection.execute("SELECT pg_drop_replication_slot(%s)", (slot,))
 
 
+async def test_a_longer_name_on_another_database_is_no_namesake(pair: Pair) -> None:
+    """`main_2` begins like a slot of `main`; only what `main` itself could have made is its namesake's."""
+    slot = f"{pair.link(1).name.removesuffix('1')}2_1"
+    with pair.connect("a", user="postgres", dbname="postgres") as connection:
+        connection.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", (slot,))
+    try:
+        engine = PostgreSQLEngine(pair.cluster)
+        await engine.setup(progress=lambda _: None)
+        await engine.close()
+    finally:
+        with pair.connect("a", user="postgres", dbname="postgres") as connection:
+            connection.execute("SELECT pg_drop_replication_slot(%s)", (slot,))
+
+
 async def test_setup_again_changes_nothing(pair: Pair, engine: PostgreSQLEngine) -> None:
     reader = pair.connect("b")
     before = await engine.probe("b", heartbeat=None, epoch=1)

@@ -165,12 +165,14 @@ def _told(now: links.Progress) -> str:
 
 async def _refuse_namesake(sessions: Sessions, node: str) -> None:
     """Slots, and the names that a primary waits for, belong to a whole server: two clusters on it need two names."""
+    prefix = link_prefix(sessions.cluster.name)
     async with sessions.control(node, doing="look for another cluster of this name") as connection:
         row = await _row(
             connection,
             "SELECT slot_name, database FROM pg_replication_slots"
-            " WHERE starts_with(slot_name, %s) AND database <> current_database()",
-            (link_prefix(sessions.cluster.name),),
+            " WHERE starts_with(slot_name, %s) AND substr(slot_name, length(%s) + 1) ~ '^[0-9]+$'"
+            " AND database <> current_database()",
+            (prefix, prefix),
         )
     if row is not None:
         raise EngineError(
