@@ -242,16 +242,7 @@ class Lab:
 
     def settled(self) -> bool:
         """Both nodes have their roles, nothing is under way, the standby is verified (and in sync in `zero`)."""
-        state = self.state
-        standby = state.record(state.other)
-        return (
-            state.plan is None
-            and not state.old_links
-            and bool(state.spare_slot)
-            and standby.role is Role.STANDBY
-            and standby.verified
-            and (self.mode is not Rpo.ZERO or state.in_sync)
-        )
+        return at_rest(self.state, self.mode)
 
     def await_settled(self, timeout: float = READY) -> None:
         """Wait for `settled`."""
@@ -259,16 +250,7 @@ class Lab:
 
     def verify(self) -> VerifyReport:
         """Compare the contents of both nodes at one position."""
-
-        async def compare() -> VerifyReport:
-            engine = engine_for(self.cluster)
-            try:
-                state = self.state
-                return await engine.verify(state.primary, state.other)
-            finally:
-                await engine.close()
-
-        return asyncio.run(compare())
+        return compare(self.cluster, self.state)
 
     @property
     def rescues(self) -> Path:
@@ -310,6 +292,32 @@ class Lab:
                 ring(self.directory / f"{CLUSTER}.sock")
                 return
         raise LabError("the state changed 20 times while a request was written")
+
+
+def at_rest(state: ClusterState, rpo: Rpo) -> bool:
+    """Both nodes have their roles, nothing is under way, the standby is verified (and in sync in `zero`)."""
+    standby = state.record(state.other)
+    return (
+        state.plan is None
+        and not state.old_links
+        and bool(state.spare_slot)
+        and standby.role is Role.STANDBY
+        and standby.verified
+        and (rpo is not Rpo.ZERO or state.in_sync)
+    )
+
+
+def compare(cluster: Cluster, state: ClusterState) -> VerifyReport:
+    """Compare the contents of both nodes at one position."""
+
+    async def verify() -> VerifyReport:
+        engine = engine_for(cluster)
+        try:
+            return await engine.verify(state.primary, state.other)
+        finally:
+            await engine.close()
+
+    return asyncio.run(verify())
 
 
 @contextlib.contextmanager

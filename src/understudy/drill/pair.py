@@ -5,7 +5,6 @@ In both, canaries write all the time and keep ledgers of what they were told; th
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import secrets
 import tempfile
@@ -19,15 +18,14 @@ import psycopg
 from understudy.agent.orders import OrderError, Orders
 from understudy.config import Config
 from understudy.demo import audit
-from understudy.demo.lab import MANUAL, Lab
+from understudy.demo.lab import MANUAL, Lab, at_rest, compare
 from understudy.demo.ledger import Entry, Reader, Status
 from understudy.demo.workload import Writers, canary_tokens
 from understudy.drill.definition import Setting
 from understudy.drill.stage import Aborted, Stage
-from understudy.engines import engine_for
 from understudy.engines.base import VerifyReport
 from understudy.errors import UnderstudyError
-from understudy.model import Cluster, ClusterState, RequestKind, Role, Rpo
+from understudy.model import Cluster, ClusterState, RequestKind
 from understudy.readiness.journal import Check, Outcome, Radius
 from understudy.witness import SqliteWitness
 from understudy.witness.base import Event
@@ -80,16 +78,7 @@ class Pair:
     def settled(self) -> bool:
         """Both nodes have their roles, the standby is verified, and nothing is under way."""
         state = self.state
-        standby = state.record(state.other)
-        return (
-            state.plan is None
-            and state.request is None
-            and not state.old_links
-            and bool(state.spare_slot)
-            and standby.role is Role.STANDBY
-            and standby.verified
-            and (self.cluster.policy.rpo is not Rpo.ZERO or state.in_sync)
-        )
+        return state.request is None and at_rest(state, self.cluster.policy.rpo)
 
     def entries(self) -> list[Entry]:
         """What the canaries were told, in the order in which they were answered."""
@@ -121,16 +110,7 @@ class Pair:
 
     def verify(self) -> VerifyReport:
         """Compare the contents of both nodes at one position."""
-
-        async def compare() -> VerifyReport:
-            engine = engine_for(self.cluster)
-            try:
-                state = self.state
-                return await engine.verify(state.primary, state.other)
-            finally:
-                await engine.close()
-
-        return asyncio.run(compare())
+        return compare(self.cluster, self.state)
 
     # --- the steady state -------------------------------------------------------------------------------
 
