@@ -117,9 +117,9 @@ def _of_drf(error: exceptions.APIException) -> errors.Problem:
     if wait := getattr(error, "wait", None):
         headers["Retry-After"] = str(round(wait))
     problem = errors.Problem(str(error.detail), headers=headers)
-    problem.status = error.status_code  # type: ignore[misc]
-    problem.type = str(error.default_code).replace("_", "-")  # type: ignore[misc]
-    problem.title = str(error.default_detail)  # type: ignore[misc]
+    problem.status = error.status_code
+    problem.type = str(error.default_code).replace("_", "-")
+    problem.title = str(error.default_detail)
     return problem
 
 

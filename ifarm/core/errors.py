@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 
 class Problem(Exception):
     """An answer that is no success. ``extra`` becomes members of the problem document."""
 
-    status: ClassVar[int] = 400
-    type: ClassVar[str] = "bad-request"
-    title: ClassVar[str] = "The request cannot be carried out"
+    status: int = 400
+    type: str = "bad-request"
+    title: str = "The request cannot be carried out"
 
     def __init__(self, detail: str, *, headers: dict[str, str] | None = None, **extra: Any) -> None:
         super().__init__(detail)
@@ -86,7 +86,7 @@ class StaleVersion(Conflict):
             f"expected version {expected}, found version {current.version}. Look at both and send what shall hold."
         )
         self.current = current
-        self.status = 412 if precondition else 409  # type: ignore[misc]
+        self.status = 412 if precondition else 409
 
 
 class VersionMissing(Problem):
