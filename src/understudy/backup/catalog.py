@@ -15,7 +15,7 @@ from typing import Final
 from understudy import strict_json
 from understudy.backup import manifest as records
 from understudy.backup.manifest import Manifest, Verification
-from understudy.backup.store import AlreadyThere, Missing, Store, StoreError
+from understudy.backup.store import AlreadyThere, Missing, Store, StoreError, Tell
 from understudy.strict_json import RecordError
 
 MANIFEST: Final = "manifest.json"
@@ -139,6 +139,24 @@ class Catalog:
         for store in self.stores:
             found |= _ledger(store, cluster, backup)
         return sorted(found.values(), key=lambda v: v.at)
+
+
+def discard(store: Store, cluster: str, backup: str) -> None:
+    """Delete all there is of a backup in one destination, the manifest first: what is half deleted is no backup.
+
+    Raises `Locked`, with the copy still whole, and `StoreError`.
+    """
+    store.delete([_key(cluster, backup)])
+    store.delete(sorted(item.key for item in store.list(f"{cluster}/{backup}/")))
+
+
+def discard_failed(stores: Sequence[Store], cluster: str, backup: str, tell: Tell) -> None:
+    """Take away what a failed backup has stored; what stays is told, and swept by a later `prune`."""
+    for store in stores:
+        try:
+            discard(store, cluster, backup)
+        except StoreError as error:
+            tell(f"{backup}: its remains could not be removed: {error}")
 
 
 def _key(cluster: str, backup: str) -> str:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import tarfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -25,7 +25,7 @@ import psycopg
 
 import understudy
 from understudy.backup import contents, roles, snapshot, staging
-from understudy.backup.catalog import MANIFEST, Catalog
+from understudy.backup.catalog import Catalog, discard_failed
 from understudy.backup.contents import Divided, Ranges, Relation
 from understudy.backup.keys import Keys
 from understudy.backup.manifest import Kind, Manifest, Part, Table
@@ -44,7 +44,7 @@ from understudy.backup.source import (
     primary_of,
     still,
 )
-from understudy.backup.store import Store, StoreError
+from understudy.backup.store import Store, Tell
 from understudy.backup.stream import Progress, write_part
 from understudy.config import Config
 from understudy.model import Cluster
@@ -65,8 +65,6 @@ _PROVIDER_SCHEMAS: Final = frozenset(
 )  # fmt: skip
 """Schemas that a provider keeps for itself. Where their tables are closed to us they are left out, and the manifest
 says so. Supabase's ``auth`` and ``storage`` are not among them: their rows are the application's."""
-
-Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,10 +124,10 @@ def create(
         try:
             return _create(job, guard)
         except Exception as error:
-            _remove(job)
+            discard_failed(job.stores, job.source.cluster, job.id, job.tell)
             raise guard.reason(error) from error
         except BaseException:  # Ctrl-C, the end of the process
-            _remove(job)
+            discard_failed(job.stores, job.source.cluster, job.id, job.tell)
             raise
 
 
@@ -215,16 +213,6 @@ def _from_snapshot(job: _Job, guard: Guard, connection: psycopg.Connection) -> _
             facts=moment.facts, left_out=moment.left_out, client_version=version_of(dump), archive=archive,
             tables=tables, ranges=ranges, sequences=standing, roles=found_roles,
         )  # fmt: skip
-
-
-def _remove(job: _Job) -> None:
-    """Take away what a failed backup has stored. Without a manifest it is no backup anyway."""
-    for store in job.stores:
-        try:
-            names = {item.key for item in store.list(f"{job.source.cluster}/{job.id}/")}
-            store.delete(sorted(names, key=lambda name: not name.endswith(MANIFEST)))
-        except StoreError as error:
-            job.tell(f"{job.id}: its remains could not be removed: {error}")
 
 
 # --- what ---------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ import re
 import secrets
 import tarfile
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,7 +27,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import dict_row
 
 import understudy
-from understudy.backup.catalog import Catalog
+from understudy.backup.catalog import Catalog, discard_failed
 from understudy.backup.keys import Keys
 from understudy.backup.manifest import Kind, Manifest
 from understudy.backup.programs import Child, command_line, program, version_of
@@ -45,7 +45,7 @@ from understudy.backup.source import (
     primary_of,
     still,
 )
-from understudy.backup.store import Store, StoreError
+from understudy.backup.store import Store, Tell
 from understudy.backup.stream import Progress, write_part
 from understudy.backup.wal import SEGMENT_BYTES, parse_lsn
 from understudy.config import Config
@@ -63,7 +63,6 @@ _MANIFEST_TAIL: Final = 64 * 1024
 _CLOSED: Final = ("supabase", "neon", "rds", "heroku", "azure", "render", "digitalocean", "timescale")
 """Providers (as `config_dsn` guesses them) that let nobody copy files."""
 
-Tell = Callable[[str], None]
 
 _FACTS = """
     SELECT current_setting('server_version') AS version, current_setting('server_version_num')::int AS number,
@@ -198,7 +197,7 @@ def create(
             manifest = _copy(identifier, source, guard, stores=stores, keys=keys, tell=tell)
             places = Catalog(stores).commit(manifest)
         except BaseException as error:
-            _remove(stores, f"{cluster.name}/{identifier}/", tell)
+            discard_failed(stores, cluster.name, identifier, tell)
             guard.check()  # the reason why everything else failed
             if isinstance(error, psycopg.Error):
                 raise BackupError(f"{source.node}: {clean(error, source.dsn)}") from None
@@ -240,15 +239,6 @@ def _server_time(dsn: str) -> str:
         row = connection.execute("SELECT ceil(extract(epoch FROM clock_timestamp()))::bigint").fetchone()
     assert row is not None
     return datetime.fromtimestamp(row[0], UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _remove(stores: Sequence[Store], prefix: str, tell: Tell) -> None:
-    """Take away what a failed backup has stored. Without a manifest it is no backup anyway."""
-    for store in stores:
-        try:
-            store.delete([item.key for item in store.list(prefix)])
-        except StoreError as error:
-            tell(f"{prefix}: its remains could not be removed: {error}")
 
 
 def _basebackup(dsn: str, binary: Path, identifier: str) -> Child:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from understudy.backup import wal
-from understudy.backup.catalog import MANIFEST, Catalog, Survey
+from understudy.backup.catalog import Catalog, Survey, discard
 from understudy.backup.retention import LEFTOVER_AGE, Plan
 from understudy.backup.store import Locked, Store, StoreError
 
@@ -64,10 +64,8 @@ def _tried(done: Pruned, step: Callable[[], None]) -> None:
 
 
 def _backup(done: Pruned, store: Store, cluster: str, backup: str) -> None:
-    folder = f"{cluster}/{backup}/"
     if done.confirmed:
-        store.delete([folder + MANIFEST])
-        store.delete(sorted(item.key for item in store.list(folder)))
+        discard(store, cluster, backup)
     done.backups.append(f"{store.name}: {backup}")
 
 

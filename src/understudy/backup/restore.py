@@ -24,11 +24,11 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from understudy.backup import contents, roles, staging
 from understudy.backup.keys import Keys
-from understudy.backup.logical import ARCHIVE, RANGES, ROLES, Tell, named
+from understudy.backup.logical import ARCHIVE, RANGES, ROLES, named
 from understudy.backup.manifest import Finding, Kind, Manifest, Verdict
 from understudy.backup.programs import Child, command_line, program
 from understudy.backup.source import BackupError, BackupRefused, clean, connect
-from understudy.backup.store import Store
+from understudy.backup.store import Store, Tell
 from understudy.backup.stream import PartError, Progress, read_part
 from understudy.config import Config
 from understudy.config_dsn import parse_dsn

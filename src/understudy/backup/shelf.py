@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Final
 
@@ -16,14 +16,13 @@ from understudy.backup.keys import Keys
 from understudy.backup.manifest import Finding, Kind, Level, Manifest, Verdict, Verification
 from understudy.backup.seal import SealError
 from understudy.backup.source import BackupError, BackupRefused, primary_of
-from understudy.backup.store import Locked, Store, StoreError, open_store
+from understudy.backup.store import Locked, Store, StoreError, Tell, open_store
 from understudy.config import Config
 from understudy.config_backup import Backup
 from understudy.errors import UnderstudyError, WitnessError
 from understudy.model import Cluster
 from understudy.witness import SqliteWitness
 
-Tell = Callable[[str], None]
 _PROBE: Final = "check"
 _DAY: Final = 86400.0
 

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 from understudy.config_backup import Destination
 from understudy.errors import UnderstudyError
+
+Tell = Callable[[str], None]
+"""Gets a sentence for people."""
 
 READ_LIMIT: Final = 64 * 2**20
 """Bytes that `Store.read` takes into memory at most."""

@@ -23,13 +23,13 @@ import understudy
 from understudy.backup import contents, pitr, restore, roles, staging
 from understudy.backup.catalog import Catalog
 from understudy.backup.keys import Keys, KeysError
-from understudy.backup.logical import ARCHIVE, RANGES, ROLES, Tell
+from understudy.backup.logical import ARCHIVE, RANGES, ROLES
 from understudy.backup.manifest import Finding, Kind, Level, Manifest, Verdict, Verification
 from understudy.backup.programs import version_of
 from understudy.backup.restore import Staged
 from understudy.backup.seal import SealError, WrongKey
 from understudy.backup.source import BackupError, BackupRefused, alone, clean, now_text
-from understudy.backup.store import Missing, Store, StoreError
+from understudy.backup.store import Missing, Store, StoreError, Tell
 from understudy.backup.stream import PartError, Progress, read_part
 from understudy.config import Config
 from understudy.embedded import EmbeddedError

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
@@ -204,77 +204,91 @@ def refusal(keys: Iterable[str]) -> bytes:
     return f"<DeleteResult>{refused}</DeleteResult>".encode()
 
 
-def _handler(proxy: MoodyProxy, target_port: int) -> Callable[..., BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+class _Handler(BaseHTTPRequestHandler):
+    """Passes a request on, as far as the proxy's moods let it. `_handler` fills in the two."""
 
-        def handle_one_request(self) -> None:
-            try:
-                super().handle_one_request()
-            except (ConnectionError, TimeoutError):
-                self.close_connection = True
+    proxy: MoodyProxy
+    target_port: int
+    protocol_version = "HTTP/1.1"
 
-        def forward(self) -> None:
-            line = f"{self.command} {self.path}"
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            if mood := proxy.mood(line):
-                self.refuse(*mood)
+    def handle_one_request(self) -> None:
+        try:
+            super().handle_one_request()
+        except (ConnectionError, TimeoutError):
+            self.close_connection = True
+
+    def forward(self) -> None:
+        line = f"{self.command} {self.path}"
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if mood := self.proxy.mood(line):
+            self.refuse(*mood)
+            return
+        kept: list[str] = []
+        if line.startswith("POST") and "delete" in self.path:
+            body, kept = self.without_kept(body)
+            if b"<Object>" not in body:
+                self.reply(200, refusal(kept))
                 return
-            kept: list[str] = []
-            if line.startswith("POST") and "delete" in self.path:
-                kept = [k for k in re.findall("<Key>([^<]*)</Key>", body.decode()) if proxy.keeps(k)]
-                for key in kept:
-                    body = body.replace(f"<Object><Key>{key}</Key></Object>".encode(), b"")
-                if b"<Object>" not in body:
-                    self.reply(200, refusal(kept))
-                    return
-            connection = http.client.HTTPConnection(HOST, target_port, timeout=60)
-            connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
-            for name, value in self.headers.items():
-                if name.lower() not in (
-                    "connection",
-                    "expect",
-                    *(("content-length", "content-md5") if kept else ()),
-                ):
-                    connection.putheader(name, value)
-            if kept:
-                connection.putheader("Content-Length", str(len(body)))
-            connection.endheaders(body)
-            answer = connection.getresponse()
-            content = answer.read()
-            connection.close()
-            if proxy.loses(line):
-                self.close_connection = True
-                return
-            if kept:
-                content = refusal(kept)
-            self.send_response_only(answer.status)
-            for name, value in answer.getheaders():
-                if name.lower() not in ("transfer-encoding", "connection", "content-length"):
-                    self.send_header(name, value)
-            length = answer.getheader("Content-Length") if self.command == "HEAD" else str(len(content))
-            self.send_header("Content-Length", length or "0")
-            self.end_headers()
-            if content and proxy.breaks(line):
-                self.wfile.write(content[: len(content) // 2])
-                self.close_connection = True
-                return
-            self.wfile.write(content)
+        answer, content = self.ask(body, changed=bool(kept))
+        if self.proxy.loses(line):
+            self.close_connection = True
+            return
+        self.tell(line, answer, refusal(kept) if kept else content)
 
-        def refuse(self, status: int, code: str) -> None:
-            self.reply(status, f"<?xml version='1.0'?><Error><Code>{code}</Code></Error>".encode())
+    def without_kept(self, body: bytes) -> tuple[bytes, list[str]]:
+        """A request to delete without the objects that the proxy keeps, and their keys."""
+        kept = [key for key in re.findall("<Key>([^<]*)</Key>", body.decode()) if self.proxy.keeps(key)]
+        for key in kept:
+            body = body.replace(f"<Object><Key>{key}</Key></Object>".encode(), b"")
+        return body, kept
 
-        def reply(self, status: int, text: bytes) -> None:
-            self.send_response_only(status)
-            self.send_header("Content-Type", "application/xml")
-            self.send_header("Content-Length", str(len(text)))
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(text)
+    def ask(self, body: bytes, *, changed: bool) -> tuple[http.client.HTTPResponse, bytes]:
+        """The server's answer. ``changed``: what describes the body no longer fits."""
+        connection = http.client.HTTPConnection(HOST, self.target_port, timeout=60)
+        connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+        left_out = {"connection", "expect"} | ({"content-length", "content-md5"} if changed else set())
+        for name, value in self.headers.items():
+            if name.lower() not in left_out:
+                connection.putheader(name, value)
+        if changed:
+            connection.putheader("Content-Length", str(len(body)))
+        connection.endheaders(body)
+        answer = connection.getresponse()
+        content = answer.read()
+        connection.close()
+        return answer, content
 
-        do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = forward  # noqa: N815
+    def tell(self, line: str, answer: http.client.HTTPResponse, content: bytes) -> None:
+        """The answer as the client gets it: whole, or cut in its middle."""
+        self.send_response_only(answer.status)
+        for name, value in answer.getheaders():
+            if name.lower() not in ("transfer-encoding", "connection", "content-length"):
+                self.send_header(name, value)
+        length = answer.getheader("Content-Length") if self.command == "HEAD" else str(len(content))
+        self.send_header("Content-Length", length or "0")
+        self.end_headers()
+        if content and self.proxy.breaks(line):
+            self.wfile.write(content[: len(content) // 2])
+            self.close_connection = True
+            return
+        self.wfile.write(content)
 
-        def log_message(self, *_: object) -> None:
-            pass
+    def refuse(self, status: int, code: str) -> None:
+        self.reply(status, f"<?xml version='1.0'?><Error><Code>{code}</Code></Error>".encode())
 
-    return Handler
+    def reply(self, status: int, text: bytes) -> None:
+        self.send_response_only(status)
+        self.send_header("Content-Type", "application/xml")
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(text)
+
+    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = forward  # noqa: N815
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def _handler(proxy: MoodyProxy, target_port: int) -> type[_Handler]:
+    return type("Handler", (_Handler,), {"proxy": proxy, "target_port": target_port})
