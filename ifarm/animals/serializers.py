@@ -23,10 +23,15 @@ from ifarm.api.fields import PartInput
 from ifarm.core.choices import choices
 
 
-class RecordInput(serializers.Serializer):
-    """Where a record came from, if not from here."""
+class SourceInput(serializers.Serializer):
+    """Where records came from, if not from here."""
 
     source = serializers.CharField(max_length=60, allow_blank=True, required=False)
+
+
+class RecordInput(SourceInput):
+    """Where a record came from, and what it is called there: a second one of that name is refused (409)."""
+
     source_id = serializers.CharField(max_length=120, allow_blank=True, required=False)
 
 

@@ -45,9 +45,20 @@ class _WithWalls(ModelBase):
                 for key, value in fields.items()
                 if isinstance(value, TenantForeignKey)
             ]
+            if "source_id" in fields:
+                walls.append(_one_per_source())
             given = list(getattr(meta, "constraints", []))
             attrs["Meta"] = type("Meta", (meta,) if meta else (), {"constraints": [*given, *walls]})
         return super().__new__(mcs, name, bases, attrs, **kwargs)
+
+
+def _one_per_source() -> models.UniqueConstraint:
+    return models.UniqueConstraint(
+        fields=["tenant", "source", "source_id"],
+        condition=~models.Q(source_id=""),
+        name=NAME + "one_per_source",
+        violation_error_message="A record with this source and source_id is there already.",
+    )
 
 
 def _abstract_fields(bases: tuple[type, ...]) -> dict[str, Any]:
@@ -104,9 +115,11 @@ class VersionedModel(TenantModel):
 
 
 class RecordModel(VersionedModel):
-    """Something that was recorded about an animal, perhaps elsewhere; importable twice by ``source`` and ``source_id``.
+    """Something that was recorded about an animal, perhaps elsewhere: where ``source_id`` is set, it is there once.
 
-    Source: the meta data of each event in ICAR ADE (`source`, `sourceId`).
+    Whoever brings it a second time (import, sync, a device) gets a conflict, or finds the first by (``source``,
+    ``source_id``), which is unique in its table for each tenant. Source: the meta data of each event in ICAR ADE
+    (`source`, `sourceId`).
     """
 
     source = models.CharField(max_length=60, blank=True, default="")

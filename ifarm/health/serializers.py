@@ -6,7 +6,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from ifarm.animals.serializers import RecordInput
+from ifarm.animals.serializers import RecordInput, SourceInput
 from ifarm.animals.words import Species
 from ifarm.api.fields import PartInput
 from ifarm.core.choices import choices
@@ -229,7 +229,7 @@ class TreatmentOutput(serializers.Serializer):
     modified_at = serializers.DateTimeField()
 
 
-class GroupTreatmentInput(RecordInput, TreatmentChange):
+class GroupTreatmentInput(SourceInput, TreatmentChange):
     """One dose for each animal of a group: ``quantity`` for all, or ``quantity_per_kg`` of body weight."""
 
     kind = serializers.ChoiceField([TreatmentKind.TREATMENT.value, TreatmentKind.VACCINATION.value])

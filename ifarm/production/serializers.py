@@ -6,7 +6,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from ifarm.animals.serializers import RecordInput
+from ifarm.animals.serializers import RecordInput, SourceInput
 from ifarm.core.choices import choices
 from ifarm.core.errors import Problem
 from ifarm.production.words import ProductionType, Session, fields_of
@@ -91,7 +91,7 @@ class GroupMilkLine(MilkAmounts):
     milk_kg = serializers.DecimalField(max_digits=5, decimal_places=2)
 
 
-class GroupMilkInput(RecordInput):
+class GroupMilkInput(SourceInput):
     """One milking of a group."""
 
     production_date = serializers.DateField()

@@ -82,7 +82,7 @@ def record_group_milk(
     production_date: date,
     session: Session,
     rows: Sequence[Mapping[str, Any]],
-    **meta: Any,
+    source: str = "",
 ) -> list[Line]:
     """Record one milking of a group: a line for each animal, in the order given. What is wrong costs its line only.
 
@@ -104,8 +104,8 @@ def record_group_milk(
                 production_date=production_date,
                 session=session.value,
                 animal=animal,
+                source=source,
                 **{key: value for key, value in given.items() if key != "animal_id"},
-                **meta,
             )
             try:
                 if animal is None:
