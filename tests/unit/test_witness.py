@@ -177,6 +177,29 @@ def test_events_come_oldest_first_and_are_bounded(tmp_path: Path) -> None:
     assert witness.events("other", limit=3) == []
 
 
+@pytest.mark.parametrize("folder", ["a#b", "a?b", "a%41b"])
+def test_it_lies_where_it_was_asked_for_whatever_the_name_of_its_folder(folder: str, tmp_path: Path) -> None:
+    witness = SqliteWitness(tmp_path / folder / "witness.db")
+    witness.write(a_state(), expected=0)
+    witness.close()
+    assert (tmp_path / folder / "witness.db").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == [folder]
+
+
+def test_a_full_disk_is_told_as_such_and_harms_nothing_later(tmp_path: Path) -> None:
+    witness = SqliteWitness(tmp_path / "witness.db")
+    witness.write(a_state(), expected=0)
+    line = Entry(agent="a", kind="k", message="m" * 4000)
+    (pages,) = witness._db.execute("PRAGMA page_count").fetchone()
+    witness._db.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(WitnessError, match="database or disk is full"):
+        for _ in range(100):
+            witness.log("c", epoch=1, entry=line)
+    witness._db.execute(f"PRAGMA max_page_count = {pages + 100}")
+    witness.log("c", epoch=1, entry=line)
+    witness.close()
+
+
 def test_what_is_no_database_is_refused_with_advice(tmp_path: Path) -> None:
     path = tmp_path / "witness.db"
     path.write_bytes(b"no database at all" * 100)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import quote
 
 from understudy.errors import StaleVersion, WitnessError
 from understudy.model import ClusterState
@@ -94,7 +95,8 @@ class SqliteWitness:
             try:
                 yield self._db
             except BaseException:
-                self._db.execute("ROLLBACK")
+                if self._db.in_transaction:  # a full disk has rolled it back: that is what is to be told
+                    self._db.execute("ROLLBACK")
                 raise
             self._db.execute("COMMIT")
 
@@ -187,7 +189,7 @@ class SqliteWitness:
 
 def _opened(path: Path, mode: str) -> sqlite3.Connection:
     db = sqlite3.connect(
-        f"file:{path}?mode={mode}",
+        f"file:{quote(str(path))}?mode={mode}",
         uri=True,
         timeout=_BUSY_SECONDS,
         isolation_level=None,
