@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import cache
+from typing import Any, Final
 
+import django_filters
+from django.conf import settings
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, inline_serializer
@@ -12,6 +16,12 @@ from rest_framework import serializers
 from ifarm.api.pages import LARGEST, SIZE
 from ifarm.api.views import Operation, TenantView
 
+_FILTERS: Final = {
+    django_filters.UUIDFilter: OpenApiTypes.UUID,
+    django_filters.BooleanFilter: OpenApiTypes.BOOL,
+    django_filters.DateFilter: OpenApiTypes.DATE,
+    django_filters.IsoDateTimeFilter: OpenApiTypes.DATETIME,
+}
 _ERRORS = {401: "not authenticated", 403: "the role does not allow it", 404: "not found", 503: "no primary"}
 
 
@@ -34,6 +44,37 @@ def canonical_routes(endpoints: list[Any], **_: Any) -> list[Any]:
     ]
 
 
+@cache
+def _page_of(output: type[serializers.Serializer]) -> serializers.Serializer:
+    """A page of it; one component, however many lists show it."""
+    return inline_serializer(
+        f"{output.__name__.removesuffix('Output')}Page",
+        {"next": serializers.URLField(allow_null=True), "results": output(many=True)},
+    )
+
+
+class TokenScheme(OpenApiAuthenticationExtension):
+    """Devices."""
+
+    target_class = "ifarm.permissions.authentication.TokenAuthentication"
+    name = "token"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
+        """`Authorization: Bearer ifarm_…`."""
+        return {"type": "http", "scheme": "bearer"}
+
+
+class SessionScheme(OpenApiAuthenticationExtension):
+    """People in a browser."""
+
+    target_class = "ifarm.permissions.authentication.WebSession"
+    name = "session"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
+        """The session's cookie; changes need `X-CSRFToken` too."""
+        return {"type": "apiKey", "in": "cookie", "name": settings.SESSION_COOKIE_NAME}
+
+
 class OperationSchema(AutoSchema):
     """Reads `Operation` instead of guessing from querysets."""
 
@@ -42,8 +83,12 @@ class OperationSchema(AutoSchema):
         return getattr(getattr(self.view, self.method.lower(), None), "operation", None)
 
     def get_operation_id(self) -> str:
-        """By its path: animals_list, animals_create, …"""
-        return str(super().get_operation_id())
+        """By its path: animals_list, animals_create, animals_weights_list, …"""
+        whole = str(super().get_operation_id())
+        if self._operation is None:
+            return whole
+        name = whole.removeprefix("tenants_")
+        return f"{name.removesuffix('_retrieve')}_list" if self._operation.order else name
 
     def get_tags(self) -> list[str]:
         """The app."""
@@ -80,11 +125,7 @@ class OperationSchema(AutoSchema):
     def _output(self, declared: Operation) -> Any:
         if declared.output is None or declared.order is None:
             return declared.output
-        name = declared.output.__name__.removesuffix("Output")
-        return inline_serializer(
-            f"{name}Page",
-            {"next": serializers.URLField(allow_null=True), "results": declared.output(many=True)},
-        )
+        return _page_of(declared.output)
 
     def get_override_parameters(self) -> list[Any]:
         """Headers, pages and filters."""
@@ -103,8 +144,10 @@ class OperationSchema(AutoSchema):
                 OpenApiParameter("limit", limit),
                 OpenApiParameter("sort", str, enum=declared.order.choices, default=declared.order.default),
             ]
-        for name in declared.filters.base_filters if declared.filters else ():
-            found.append(OpenApiParameter(name, OpenApiTypes.STR))
+        for name, one in declared.filters.base_filters.items() if declared.filters else ():
+            words = [word for word, _ in one.extra["choices"]] if "choices" in one.extra else None
+            kind = next((told for cls, told in _FILTERS.items() if isinstance(one, cls)), OpenApiTypes.STR)
+            found.append(OpenApiParameter(name, kind, enum=words))
         return found
 
     def _is_list_view(self, serializer: Any = None) -> bool:

@@ -17,7 +17,7 @@ from rest_framework.response import Response
 from ifarm.core import errors
 from ifarm.core.constraints import SameTenant
 from understudy.integrations.django.errors import CommitInDoubt
-from understudy.integrations.django.middleware import RETRY_AFTER, SAFE, lost
+from understudy.integrations.django.middleware import RETRY_AFTER, SAFE, DatabaseFailoverMiddleware, lost
 
 TYPES: Final = "urn:ifarm:problem:"
 CONTENT_TYPE: Final = "application/problem+json"
@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
     """The answer to an error; None for one that nobody expected, which is a 500 and is logged by Django.
 
-    A safe request whose connection was lost gives None too: `DatabaseFailoverMiddleware` runs it again.
+    A safe request whose connection was lost gives None too: `Failover` runs it again.
     """
     request = context["request"]
     if lost(error):
@@ -61,6 +61,16 @@ def fault_of_ours(request: Any) -> JsonResponse:
     return _plain(errors.Fault("Nothing of this request remains. The fault is recorded."))
 
 
+class Failover(DatabaseFailoverMiddleware):
+    """Understudy's, with our shape of errors."""
+
+    def unavailable(self, exception: Exception) -> JsonResponse:
+        """The problem, for a read that was repeated in vain and for what was lost outside of a view."""
+        return JsonResponse(
+            _lost(exception), status=503, headers={"Retry-After": str(RETRY_AFTER)}, content_type=CONTENT_TYPE
+        )
+
+
 def _plain(problem: errors.Problem) -> JsonResponse:
     body = {
         "type": TYPES + problem.type,
@@ -72,9 +82,13 @@ def _plain(problem: errors.Problem) -> JsonResponse:
 
 
 def _unavailable(error: BaseException) -> Response:
+    return Response(_lost(error), 503, headers={"Retry-After": str(RETRY_AFTER)}, content_type=CONTENT_TYPE)
+
+
+def _lost(error: BaseException) -> dict[str, Any]:
     """503: nothing was done, or nobody knows; the same `Idempotency-Key` makes asking again harmless."""
     doubt = isinstance(error, CommitInDoubt)
-    body = {
+    return {
         "type": TYPES + ("outcome-unknown" if doubt else "no-primary"),
         "title": "The outcome is unknown" if doubt else "The database changes its primary",
         "status": 503,
@@ -84,7 +98,6 @@ def _unavailable(error: BaseException) -> Response:
             else "Nothing of this request remains. Send it again."
         ),
     }
-    return Response(body, 503, headers={"Retry-After": str(RETRY_AFTER)}, content_type=CONTENT_TYPE)
 
 
 def as_problem(error: Exception) -> errors.Problem | None:

@@ -19,16 +19,16 @@ from ifarm.breeding.filters import DueFilters
 from ifarm.breeding.models import BreedingEvent, BreedingPlan, DueEvent
 from ifarm.breeding.policies import DUE, EVENTS, PLANS
 from ifarm.breeding.serializers import (
+    BreedingPlanInput,
+    BreedingPlanOutput,
     CalvingInput,
-    CheckInput,
     DueOutput,
     EventInput,
     EventOutput,
     FiguresOutput,
     FiguresQuery,
     HeatInput,
-    PlanInput,
-    PlanOutput,
+    PregnancyCheckInput,
     ReproductionOutput,
     ServiceInput,
 )
@@ -78,7 +78,7 @@ class ServicesApi(TenantView):
 class ChecksApi(TenantView):
     """Pregnancy checks."""
 
-    @operation(EVENTS, "add", input=CheckInput, output=EventOutput, status=201)
+    @operation(EVENTS, "add", input=PregnancyCheckInput, output=EventOutput, status=201)
     def post(self, animal_id: UUID, data: Mapping[str, Any]) -> BreedingEvent:
         """An examination."""
         return services.record_check(self.actor, animal_id, **data)
@@ -125,12 +125,12 @@ class DueApi(TenantView):
 class PlansApi(TenantView):
     """The days that the tenant plans."""
 
-    @operation(PLANS, "view", output=PlanOutput, order=Order(BreedingPlan, "species"))
+    @operation(PLANS, "view", output=BreedingPlanOutput, order=Order(BreedingPlan, "species"))
     def get(self) -> QuerySet[BreedingPlan]:
         """Where they differ from the common ones."""
         return selectors.list_plans(self.actor)
 
-    @operation(PLANS, "change", input=PlanInput, output=PlanOutput)
+    @operation(PLANS, "change", input=BreedingPlanInput, output=BreedingPlanOutput)
     def put(self, data: Mapping[str, Any]) -> BreedingPlan:
         """Set them for a species."""
         return services.set_plan(self.actor, **{**data, "species": Species(data["species"])})

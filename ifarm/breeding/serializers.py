@@ -37,7 +37,7 @@ class ServiceInput(EventInput):
     semen_batch = serializers.CharField(max_length=60, allow_blank=True, required=False)
 
 
-class CheckInput(EventInput):
+class PregnancyCheckInput(EventInput):
     """An examination. ``days_pregnant``: as the examiner dates it."""
 
     check_method = serializers.ChoiceField(choices(CheckMethod))
@@ -108,7 +108,7 @@ class ReproductionOutput(serializers.Serializer):
     due = DueOutput(many=True)
 
 
-class PlanInput(serializers.Serializer):
+class BreedingPlanInput(serializers.Serializer):
     """The days planned for a species; null: nothing of it."""
 
     species = serializers.ChoiceField(choices(Species))
@@ -117,7 +117,7 @@ class PlanInput(serializers.Serializer):
     dry_period_days = serializers.IntegerField(min_value=1, max_value=110, allow_null=True)
 
 
-class PlanOutput(serializers.Serializer):
+class BreedingPlanOutput(serializers.Serializer):
     """The days planned for a species."""
 
     id = serializers.UUIDField()

@@ -16,13 +16,13 @@ from ifarm.health.filters import TreatmentFilters, WithdrawalFilters
 from ifarm.health.models import HealthCheck, Treatment, TreatmentDose, Withdrawal
 from ifarm.health.policies import DOSES, HEALTH_CHECKS, TREATMENTS, WITHDRAWALS, access_treatment
 from ifarm.health.serializers import (
-    CheckInput,
-    CheckOutput,
     DoseChange,
     DoseInput,
     DoseOutput,
     GroupTreatmentInput,
     GroupTreatmentOutput,
+    HealthCheckInput,
+    HealthCheckOutput,
     HealthOutput,
     TreatmentChange,
     TreatmentInput,
@@ -37,12 +37,12 @@ from ifarm.health.words import HealthStatus, TreatmentKind, Unit
 class ChecksApi(TenantView):
     """What was seen of an animal."""
 
-    @operation(HEALTH_CHECKS, "view", output=CheckOutput, order=Order(HealthCheck, "checked_at"))
+    @operation(HEALTH_CHECKS, "view", output=HealthCheckOutput, order=Order(HealthCheck, "checked_at"))
     def get(self, animal_id: UUID) -> QuerySet[HealthCheck]:
         """The history."""
         return selectors.list_checks(self.actor, animal_id)
 
-    @operation(HEALTH_CHECKS, "add", input=CheckInput, output=CheckOutput, status=201)
+    @operation(HEALTH_CHECKS, "add", input=HealthCheckInput, output=HealthCheckOutput, status=201)
     def post(self, animal_id: UUID, data: Mapping[str, Any]) -> HealthCheck:
         """A new check."""
         status = HealthStatus(data["health_status"])

@@ -20,10 +20,10 @@ from ifarm.health.serializers import (
     MedicineChange,
     MedicineInput,
     MedicineOutput,
+    MedicinePurchaseInput,
+    MedicinePurchaseOutput,
     MoveInput,
     MoveOutput,
-    PurchaseInput,
-    PurchaseOutput,
 )
 from ifarm.health.words import MoveKind, Unit
 
@@ -88,7 +88,7 @@ class PurchasesApi(TenantView):
     @operation(
         PURCHASES,
         "view",
-        output=PurchaseOutput,
+        output=MedicinePurchaseOutput,
         order=Order(MedicinePurchase, "purchased_on"),
         filters=PurchaseFilters,
     )
@@ -96,7 +96,7 @@ class PurchasesApi(TenantView):
         """All purchases."""
         return selectors.list_purchases(self.actor)
 
-    @operation(PURCHASES, "add", input=PurchaseInput, output=PurchaseOutput, status=201)
+    @operation(PURCHASES, "add", input=MedicinePurchaseInput, output=MedicinePurchaseOutput, status=201)
     def post(self, data: Mapping[str, Any]) -> MedicinePurchase:
         """Put it into the cabinet."""
         return stock.record_purchase(self.actor, **{**data, "unit": Unit(data["unit"])})

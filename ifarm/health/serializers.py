@@ -20,7 +20,7 @@ def _amount(**rest: Any) -> serializers.DecimalField:
     return serializers.DecimalField(max_digits=12, decimal_places=3, **rest)
 
 
-class CheckInput(RecordInput):
+class HealthCheckInput(RecordInput):
     """What somebody saw of an animal."""
 
     checked_at = serializers.DateTimeField(required=False)
@@ -31,7 +31,7 @@ class CheckInput(RecordInput):
     findings = serializers.CharField(max_length=1000, allow_blank=True, required=False)
 
 
-class CheckOutput(serializers.Serializer):
+class HealthCheckOutput(serializers.Serializer):
     """A health check."""
 
     id = serializers.UUIDField()
@@ -109,7 +109,7 @@ class BatchOutput(serializers.Serializer):
     unit = serializers.CharField(source="medicine.unit")
 
 
-class PurchaseInput(RecordInput):
+class MedicinePurchaseInput(RecordInput):
     """Something acquired."""
 
     farm_id = serializers.UUIDField()
@@ -127,7 +127,7 @@ class PurchaseInput(RecordInput):
     cost_currency = serializers.RegexField(r"[A-Z]{3}\Z", required=False)
 
 
-class PurchaseOutput(serializers.Serializer):
+class MedicinePurchaseOutput(serializers.Serializer):
     """A purchase."""
 
     id = serializers.UUIDField()

@@ -237,6 +237,24 @@ def test_a_read_that_meets_a_change_of_primary_is_run_again(
     assert lost == []
 
 
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [(CommitInDoubt("lost"), "outcome-unknown"), (NoPrimaryAvailable("none"), "no-primary")],
+)
+def test_a_read_that_was_repeated_in_vain_is_told_to_come_back(
+    committed: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch, error: Exception, kind: str
+) -> None:
+    api = Api(make_owner())
+
+    def lost(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(selectors, "list_farms", lost)
+    answer = api("GET", "farms/")
+    assert problem(answer) == (503, kind)
+    assert int(answer["Retry-After"]) > 0
+
+
 def logged_in(actor: Actor) -> Client:
     client = Client(enforce_csrf_checks=True)
     user = User.objects.get(pk=actor.id)

@@ -35,7 +35,7 @@ INSTALLED_APPS = [
     *(f"ifarm.{found.parent.name}" for found in sorted(Path(__file__).parents[2].glob("*/apps.py"))),
 ]
 MIDDLEWARE = [
-    "understudy.integrations.django.middleware.DatabaseFailoverMiddleware",
+    "ifarm.api.problems.Failover",
     "django.middleware.security.SecurityMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",

@@ -1,5 +1,9 @@
 """Django REST framework and the OpenAPI document."""
 
+from ifarm.animals.words import IdentifierKind, Species
+from ifarm.core.actors import Role
+from ifarm.core.choices import choices
+
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "ifarm.permissions.authentication.TokenAuthentication",
@@ -19,5 +23,10 @@ SPECTACULAR_SETTINGS = {
     "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "ENUM_NAME_OVERRIDES": {  # where one name of a field means several sets of words, or two names mean one
+        "IdentifierKindEnum": choices(IdentifierKind),
+        "RoleEnum": choices(Role),
+        "SpeciesEnum": choices(Species),
+    },
     "PREPROCESSING_HOOKS": ["ifarm.api.openapi.canonical_routes"],
 }

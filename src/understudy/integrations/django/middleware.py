@@ -91,6 +91,10 @@ class DatabaseFailoverMiddleware:
         if left and not isinstance(exception, NoPrimaryAvailable):  # which has waited already
             request._understudy_repeats = left - 1
             return _Repeat()
+        return self.unavailable(exception)
+
+    def unavailable(self, exception: Exception) -> HttpResponse:
+        """The 503 for a request that was hit and is not repeated. Override it where errors have another shape."""
         text = _UNKNOWN if isinstance(exception, CommitInDoubt) else _NONE
         return HttpResponse(
             text, status=503, content_type="text/plain", headers={"Retry-After": str(RETRY_AFTER)}
