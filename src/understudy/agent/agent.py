@@ -22,7 +22,7 @@ from understudy.agent.steps import Hands, carry_out
 from understudy.decide import Decision, StepOutcome, after_failure, complete, decide, invariants, next_step
 from understudy.decide.plans import CHANGES
 from understudy.engines.base import Engine
-from understudy.errors import EngineError, StaleEpoch, StaleVersion, UnderstudyError, WitnessError
+from understudy.errors import EngineError, LeaseError, StaleEpoch, StaleVersion, UnderstudyError, WitnessError
 from understudy.gates import Gate
 from understudy.gates.keeper import GateKeeper
 from understudy.lease import LeaseFile, boot_now
@@ -216,9 +216,17 @@ class ClusterAgent:
                     task.cancel()
         await self._write_history()
         self._doorbell.close()
-        if self._acting:
-            await asyncio.to_thread(self._witness.release_agent, self._cluster.name, self.id)
-        self._lease.close()
+        try:
+            if self._acting:
+                await asyncio.to_thread(self._witness.release_agent, self._cluster.name, self.id)
+        except WitnessError as error:
+            self._log.warning(
+                "place_not_given_up",
+                error=str(error),
+                message="the next agent waits until this one is silent",
+            )
+        finally:
+            self._lease.close()
 
     async def _take_place(self) -> None:
         """Become the acting agent. One that was killed a moment ago is waited out; one that is heard again is not."""
@@ -471,9 +479,12 @@ class ClusterAgent:
         if self._state is None:
             return
         lag = self._watch.lag(self._state, self._nodes())
-        self._keeper.renew(
-            self._state, self._nodes(), read_at=self._read_at, standby_lag=-1.0 if lag is None else lag
-        )
+        try:
+            self._keeper.renew(
+                self._state, self._nodes(), read_at=self._read_at, standby_lag=-1.0 if lag is None else lag
+            )
+        except LeaseError as error:
+            self._log.warning("lease_not_renewed", error=str(error), message="tried again at once")
 
     def _nodes(self) -> dict[str, NodeView]:
         return {name: p.view for name, p in self._probers.items()}
@@ -484,6 +495,7 @@ class ClusterAgent:
             await self._doorbell.open()
             self._record("agent_took_over", "the acting agent was silent: this one acts now")
         else:
+            self._doorbell.close()
             if self._work is not None:
                 self._work.cancel()
             self._gates.see(None)

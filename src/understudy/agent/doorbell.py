@@ -9,6 +9,8 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
+from understudy.errors import UnderstudyError
+
 _LONGEST = 4096
 """Bytes of a datagram that are read; those of clients have some hundred."""
 _MOST = 1_000_000
@@ -43,23 +45,43 @@ class Doorbell:
     def __init__(self, path: Path, rung: Callable[[int], None]) -> None:
         self.path, self._rung = path, rung
         self._transport: asyncio.DatagramTransport | None = None
+        self._bound: tuple[int, int] | None = None
 
     async def open(self) -> None:
-        """Bind the socket, replacing a leftover of an agent that died. Raises OSError."""
-        self.path.unlink(missing_ok=True)
+        """Bind the socket, replacing a leftover of an agent that died. Raises UnderstudyError."""
+        self.close()
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        sock.setblocking(False)
-        sock.bind(str(self.path))
-        self.path.chmod(0o660)
+        try:
+            self.path.unlink(missing_ok=True)
+            sock.setblocking(False)
+            sock.bind(str(self.path))
+            self.path.chmod(0o660)
+            self._bound = _file_at(self.path)
+        except OSError as error:
+            sock.close()
+            raise UnderstudyError(
+                f"{self.path}: the doorbell cannot be opened: {error.strerror or error}; give the agent's user write "
+                "access to the state directory, and that directory a shorter name where the path has 108 bytes or more"
+            ) from error
         loop = asyncio.get_running_loop()
         self._transport, _ = await loop.create_datagram_endpoint(lambda: _Protocol(self._rung), sock=sock)
 
     def close(self) -> None:
-        """Stop listening and remove the socket."""
-        if self._transport is not None:
-            self._transport.close()
-            self._transport = None
+        """Stop listening and remove the socket, unless another agent has taken its place."""
+        if self._transport is None:
+            return
+        if _file_at(self.path) == self._bound:  # while ours is open nobody else's has its number
             self.path.unlink(missing_ok=True)
+        self._transport.close()
+        self._transport = None
+
+
+def _file_at(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def ring(path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from understudy.agent.leasing import LeaseKeeper
 from understudy.decide.plans import CHANGES, StepOutcome, spare_name, ticket_number
 from understudy.engines.base import Engine, RescueReport
-from understudy.errors import EngineError, NeedsCopy, Unreachable
+from understudy.errors import EngineError, LeaseError, NeedsCopy, Unreachable
 from understudy.gates.keeper import GateKeeper
 from understudy.model import ClusterState, Link, Plan, PlanKind, Step, Ticket, View
 
@@ -62,7 +62,10 @@ async def _prepare_reverse(state: ClusterState, plan: Plan, view: View, hands: H
 
 
 async def _hold(state: ClusterState, plan: Plan, view: View, hands: Hands) -> StepOutcome:
-    await hands.keeper.hold(state)
+    try:
+        await hands.keeper.hold(state)
+    except LeaseError as error:
+        raise EngineError(str(error)) from error  # as any other step that fails: tried again, or rolled back
     if hands.gates is not None:
         await hands.gates.hold(state)
     return StepOutcome(note="no transaction of an older epoch is in flight on this host")
