@@ -42,8 +42,7 @@ def join_group(
     with unit_of_work():
         animal = access_animal(actor, animal_id, lock=True)
         group = access_group(actor, group_id)
-        if not group.is_active or animal.status != Status.ALIVE or animal.farm_id != group.farm_id:
-            raise RuleBroken("expected a group in use and a living animal of its farm, found another.")
+        require_joinable(group, animal)
         open_ones = animal.group_memberships.select_for_update().filter(kind=group.kind, ends_on=None)
         for before in open_ones:
             if starts_on < before.starts_on:
@@ -51,6 +50,12 @@ def join_group(
             writes.update(actor, before, {"ends_on": starts_on})
         membership = GroupMembership(animal=animal, group=group, kind=group.kind, starts_on=starts_on, **meta)
         return writes.insert(actor, membership)
+
+
+def require_joinable(group: AnimalGroup, animal: Animal) -> None:
+    """Raises `RuleBroken` where the animal cannot be in the group."""
+    if not group.is_active or animal.status != Status.ALIVE or animal.farm_id != group.farm_id:
+        raise RuleBroken("expected a group in use and a living animal of its farm, found another.")
 
 
 def leave_group(actor: Actor, membership_id: UUID, *, ends_on: date, seen: Seen) -> GroupMembership:

@@ -36,10 +36,17 @@ _EVENTS = {
 
 def came(actor: Actor, animal: Animal, *, at: datetime | None, reason: ArrivalReason | None) -> Movement:
     """The first movement of a new animal: its birth here, or its arrival. Part of the caller's unit of work."""
+    movement = writes.insert(actor, first_movement(animal, at=at, reason=reason))
+    begin_stay(animal, movement.moved_at)
+    return movement
+
+
+def first_movement(animal: Animal, *, at: datetime | None, reason: ArrivalReason | None) -> Movement:
+    """What `came` adds, not added yet. Raises `RuleBroken` for a time that has not come."""
     kind = MovementKind.BIRTH if reason is None else MovementKind.ARRIVAL
     moment = at or (_begin_of_day(animal) if kind is MovementKind.BIRTH else timezone.now())
     _require_past(moment)
-    movement = Movement(
+    return Movement(
         animal=animal,
         kind=kind.value,
         reason="" if reason is None else reason.value,
@@ -47,9 +54,6 @@ def came(actor: Actor, animal: Animal, *, at: datetime | None, reason: ArrivalRe
         to_farm=animal.farm,
         to_paddock=animal.paddock,
     )
-    writes.insert(actor, movement)
-    begin_stay(animal, moment)
-    return movement
 
 
 def _begin_of_day(animal: Animal) -> datetime:
@@ -60,7 +64,12 @@ def _begin_of_day(animal: Animal) -> datetime:
 
 def begin_stay(animal: Animal, moment: datetime) -> None:
     """From now on the animal is where its row says."""
-    Stay(animal=animal, farm=animal.farm, paddock=animal.paddock, starts_at=moment).save(force_insert=True)
+    stay_at(animal, moment).save(force_insert=True)
+
+
+def stay_at(animal: Animal, moment: datetime) -> Stay:
+    """What `begin_stay` adds, not added yet."""
+    return Stay(animal=animal, farm=animal.farm, paddock=animal.paddock, starts_at=moment)
 
 
 def move_animal(

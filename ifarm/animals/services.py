@@ -51,20 +51,22 @@ def create_animal(
         animal = Animal(farm=farm, tag_number=tag_number.strip(), **fields)
         if paddock_id is not None:
             animal.paddock = access_paddock(actor, paddock_id)
-            _require_same_farm(animal)
+            require_same_farm(animal)
         writes.insert(actor, animal)
         issued = animal.birth_date or timezone.localdate()
-        for kind, value in {
-            MAIN_KIND.value: tag_number,
-            **{i["kind"]: i["value"] for i in identifiers},
-        }.items():
-            _issue(actor, animal, IdentifierKind(kind), value, issued)
+        for kind, value in all_identifiers(tag_number, identifiers).items():
+            _issue(actor, animal, kind, value, issued)
         if breeds:
             _set_breeds(actor, animal, breeds)
         if not animal.is_reference:
             came(actor, animal, at=arrived_at, reason=arrival_reason)
         record_event("animal_created", animal, farm_id=farm.id, tag_number=animal.tag_number)
         return animal
+
+
+def all_identifiers(tag_number: str, identifiers: Sequence[Mapping[str, str]]) -> dict[IdentifierKind, str]:
+    """What a new animal is known by: its tag number and the others."""
+    return {MAIN_KIND: tag_number, **{IdentifierKind(one["kind"]): one["value"] for one in identifiers}}
 
 
 def update_animal(actor: Actor, animal_id: UUID, changes: Mapping[str, Any], seen: Seen) -> Animal:
@@ -119,22 +121,25 @@ def issue_identifier(
 def _issue(
     actor: Actor, animal: Animal, kind: IdentifierKind, value: str, issued_on: date
 ) -> AnimalIdentifier:
+    return writes.insert(actor, new_identifier(animal, kind, value, issued_on))
+
+
+def new_identifier(animal: Animal, kind: IdentifierKind, value: str, issued_on: date) -> AnimalIdentifier:
+    """An identifier that is not added yet. Raises `RuleBroken` for one that cannot be."""
     try:
         form = normalised(kind, value)
     except ValueError as error:
         raise RuleBroken(f"{kind}: {error}.") from None
-    identifier = AnimalIdentifier(
+    return AnimalIdentifier(
         animal=animal, kind=kind.value, value=value.strip(), normalised=form, issued_on=issued_on
     )
-    return writes.insert(actor, identifier)
 
 
 def _set_breeds(actor: Actor, animal: Animal, breeds: Sequence[Mapping[str, Any]]) -> None:
     """Replace the fractions; the animal shows the largest."""
     wanted = {entry["code"]: entry["parts"] for entry in breeds}
     known = {b.code: b for b in Breed.objects.filter(species=animal.animal_type, code__in=wanted)}
-    if missing := sorted(wanted.keys() - known.keys()):
-        raise NotFound(f"breed {missing[0]} of {animal.animal_type} was not found.")
+    require_known(wanted, known, animal)
     before = {str(f.breed_id): f.parts for f in animal.breed_fractions.all()}
     animal.breed_fractions.all().delete()
     BreedFraction.objects.bulk_create(
@@ -146,8 +151,19 @@ def _set_breeds(actor: Actor, animal: Animal, breeds: Sequence[Mapping[str, Any]
     after = {str(known[code].id): parts for code, parts in wanted.items()}
     if before != after:
         writes.record(actor, "breeds_set", animal, {"breeds": [before, after]})
-    main = max(wanted, key=lambda code: (wanted[code], code), default=None)
+    main = largest(wanted)
     writes.update(actor, animal, {"breed": known[main] if main else None})
+
+
+def largest(parts: Mapping[str, int]) -> str | None:
+    """The breed that an animal shows, of its breeds' parts by code."""
+    return max(parts, key=lambda code: (parts[code], code), default=None)
+
+
+def require_known(wanted: Mapping[str, int], known: Mapping[str, Breed], animal: Animal) -> None:
+    """Raises `NotFound` for a breed that its species does not have."""
+    if missing := sorted(wanted.keys() - known.keys()):
+        raise NotFound(f"breed {missing[0]} of {animal.animal_type} was not found.")
 
 
 def set_parent(
@@ -162,7 +178,7 @@ def set_parent(
     with unit_of_work():
         take(Lock.PEDIGREE, str(current_tenant()))  # two halves of a cycle cannot be added at once
         child, parent = access_animal(actor, animal_id, lock=True), access_animal(actor, parent_id)
-        _require_possible(child, parent, role)
+        require_possible(child, parent, role)
         if child.id in _ancestors(parent.id):
             raise RuleBroken(
                 f"expected an ancestor, found {parent.tag_number}, which descends from {child.tag_number}."
@@ -175,7 +191,8 @@ def set_parent(
         )
 
 
-def _require_possible(child: Animal, parent: Animal, role: ParentRole) -> None:
+def require_possible(child: Animal, parent: Animal, role: ParentRole) -> None:
+    """Raises `RuleBroken`: sex, species, age."""
     if parent.sex not in (_FEMALE if role is ParentRole.DAM else _MALE):
         raise RuleBroken(f"expected a {role.value.lower()} of that sex, found {parent.sex}.")
     if parent.animal_type != child.animal_type:
@@ -196,6 +213,7 @@ def _ancestors(animal_id: UUID) -> set[UUID]:
         return {row[0] for row in cursor.fetchall()}
 
 
-def _require_same_farm(animal: Animal) -> None:
+def require_same_farm(animal: Animal) -> None:
+    """Raises `RuleBroken` for a paddock of another farm."""
     if animal.paddock is not None and animal.paddock.farm_id != animal.farm_id:
         raise RuleBroken("expected a paddock of the animal's farm, found one of another.")
