@@ -64,8 +64,8 @@ class ProductionApi(TenantView):
     def patch(self, production_id: UUID, data: Mapping[str, Any], seen: Seen) -> Production:
         """Correct its amounts."""
         changes = dict(data)
-        reason = changes.pop("reason", "")
-        return services.correct_production(self.actor, production_id, changes, seen, reason=reason)
+        reasons = {key: changes.pop(key, "") for key in ("reason", "override_reason")}
+        return services.correct_production(self.actor, production_id, changes, seen, **reasons)
 
     @operation(PRODUCTIONS, "delete")
     def delete(self, production_id: UUID) -> None:

@@ -11,7 +11,16 @@ from ifarm.core.choices import choices
 from ifarm.core.constraints import NoOverlap
 from ifarm.core.models import RecordModel, TenantForeignKey, TenantModel, VersionedModel
 from ifarm.farms.models import Farm
-from ifarm.production.words import OPTIONAL, REQUIRED, TEXTS, LactationEnd, ProductionType, Session
+from ifarm.production.words import (
+    BOUNDS,
+    OPTIONAL,
+    REQUIRED,
+    TEXTS,
+    LactationEnd,
+    MilkUse,
+    ProductionType,
+    Session,
+)
 
 
 def _only_their_own() -> models.Q:
@@ -44,6 +53,7 @@ class Production(RecordModel):
 
     Args:
         farm: where the animal was that day; it stays, wherever the animal goes.
+        milk_use: empty where milk was loaded from elsewhere and nobody said it.
         somatic_cells_per_ml: ICAR reports thousands per millilitre; these are single cells.
         carcass_kg: the cold carcass. ``carcass_class``: as graded, say ``R3`` (EUROP, Regulation (EU) 1308/2013).
     """
@@ -58,6 +68,7 @@ class Production(RecordModel):
     fat_percent = models.DecimalField(max_digits=4, decimal_places=2, null=True, blank=True)
     protein_percent = models.DecimalField(max_digits=4, decimal_places=2, null=True, blank=True)
     somatic_cells_per_ml = models.PositiveIntegerField(null=True, blank=True)
+    milk_use = models.CharField(max_length=9, choices=choices(MilkUse), blank=True, default="")
     eggs_count = models.PositiveIntegerField(null=True, blank=True)
     eggs_broken_count = models.PositiveIntegerField(null=True, blank=True)
     wool_kg = models.DecimalField(max_digits=5, decimal_places=2, null=True, blank=True)
@@ -88,12 +99,7 @@ class Production(RecordModel):
                 name="no_more_broken_than_laid",
                 violation_error_message="No more eggs are broken than were laid.",
             ),
-            _within("milk_kg", 0.01, 150),
-            _within("fat_percent", 0.1, 25),
-            _within("protein_percent", 0.1, 20),
-            _within("wool_kg", 0.01, 500),
-            _within("fibre_diameter_um", 5, 60),
-            _within("carcass_kg", 0.01, 1500),
+            *(_within(name, *bounds) for name, bounds in BOUNDS.items()),
             models.UniqueConstraint(
                 fields=["tenant", "animal", "production_date", "session"],
                 condition=models.Q(production_type=ProductionType.MILK.value),

@@ -9,7 +9,7 @@ from rest_framework import serializers
 from ifarm.animals.serializers import RecordInput, SourceInput
 from ifarm.core.choices import choices
 from ifarm.core.errors import Problem
-from ifarm.production.words import ProductionType, Session, fields_of
+from ifarm.production.words import MilkUse, ProductionType, Session, fields_of
 
 
 class MilkAmounts(serializers.Serializer):
@@ -23,6 +23,13 @@ class MilkAmounts(serializers.Serializer):
     somatic_cells_per_ml = serializers.IntegerField(
         min_value=0, max_value=100_000_000, allow_null=True, required=False
     )
+    milk_use = serializers.ChoiceField(choices(MilkUse), required=False)
+
+
+class OverrideInput(serializers.Serializer):
+    """Why milk goes into the tank in spite of a withdrawal."""
+
+    override_reason = serializers.CharField(max_length=500, allow_blank=True, required=False)
 
 
 class Amounts(MilkAmounts):
@@ -40,7 +47,7 @@ class Amounts(MilkAmounts):
     carcass_class = serializers.CharField(max_length=8, allow_blank=True, required=False)
 
 
-class ProductionInput(RecordInput, Amounts):
+class ProductionInput(RecordInput, OverrideInput, Amounts):
     """A record: of an animal or a group, with the amounts of its kind."""
 
     production_type = serializers.ChoiceField(choices(ProductionType))
@@ -50,7 +57,7 @@ class ProductionInput(RecordInput, Amounts):
     session = serializers.ChoiceField(choices(Session), required=False)
 
 
-class ProductionChange(Amounts):
+class ProductionChange(OverrideInput, Amounts):
     """A correction; ``reason`` is kept in the audit."""
 
     reason = serializers.CharField(max_length=500, allow_blank=True, required=False)
@@ -84,7 +91,7 @@ class HistoryOutput(serializers.Serializer):
     results = ProductionOutput(many=True)
 
 
-class GroupMilkLine(MilkAmounts):
+class GroupMilkLine(OverrideInput, MilkAmounts):
     """One animal's milk."""
 
     animal_id = serializers.UUIDField()
@@ -117,6 +124,7 @@ class LineOutput(serializers.Serializer):
             "title": problem.title,
             "status": problem.status,
             "detail": problem.detail,
+            **problem.extra,
         }
 
 

@@ -26,10 +26,12 @@ from ifarm.core.errors import Conflict, Problem, RuleBroken
 from ifarm.core.events import record_event
 from ifarm.core.versions import Seen
 from ifarm.farms.models import Farm
+from ifarm.health.withdrawal import require_out_of_withdrawal, withheld
+from ifarm.health.words import Product
 from ifarm.production import summaries
 from ifarm.production.models import Production
 from ifarm.production.policies import access_production
-from ifarm.production.words import REQUIRED, SPECIES, ProductionType, Session, fields_of
+from ifarm.production.words import BOUNDS, REQUIRED, SPECIES, MilkUse, ProductionType, Session, fields_of
 
 _NOT_MILKED: Final = frozenset({Sex.MALE.value, Sex.MALE_NEUTER.value, Sex.MALE_CRYPTORCHID.value})
 _A_DAY: Final = timedelta(days=1)
@@ -52,11 +54,14 @@ def record_production(
     production_date: date,
     animal_id: UUID | None = None,
     group_id: UUID | None = None,
+    override_reason: str = "",
     **values: Any,
 ) -> Production:
     """Record what one animal, or one group, gave on a local day of the farm where it was.
 
-    Raises `NotFound`, `RuleBroken` for what cannot be, `Conflict` for a milking that is recorded already.
+    Milk goes into the tank unless ``milk_use`` says otherwise. Raises `NotFound`, `RuleBroken` for what cannot be,
+    `Conflict` for a milking that is recorded already, `InWithdrawal` for milk into the tank that people must not drink
+    yet, where there is no ``override_reason``.
     """
     with unit_of_work():
         require_own_fields(production_type, values)
@@ -70,6 +75,9 @@ def record_production(
             farm = _farms_of([animal], production_date, production_type).get(animal.id)
             taken = _sessions([animal], production_date)[animal.id]
             row.animal, row.farm = animal, _require_fitting(actor, animal, farm, row, taken)
+            if production_type is ProductionType.MILK:
+                row.milk_use = row.milk_use or MilkUse.TANK.value
+                _require_drinkable(actor, row, override_reason)
         else:
             raise RuleBroken("expected an animal or a group, found both or neither.")
         return _record(actor, [row])[0]
@@ -86,6 +94,7 @@ def record_group_milk(
 ) -> list[Line]:
     """Record one milking of a group: a line for each animal, in the order given. What is wrong costs its line only.
 
+    A line of an animal in withdrawal needs a ``milk_use`` other than the tank, or an ``override_reason``.
     Source of the need: farmOS #65 (milk is written down as a list of the cows). Raises `NotFound` for the group.
     """
     with unit_of_work():
@@ -96,38 +105,53 @@ def record_group_milk(
         animals = {animal.id: animal for animal in found}
         farms = _farms_of(animals.values(), production_date, ProductionType.MILK)
         taken = _sessions(animals.values(), production_date)
+        held = withheld(animals, Product.MILK, production_date)
         lines: list[Line] = []
-        for number, given in enumerate(rows):
-            animal = animals.get(given["animal_id"])
+        for number, line in enumerate(rows):
+            given = {**line, "milk_use": line.get("milk_use") or MilkUse.TANK.value}
+            animal, reason = animals.get(given.pop("animal_id")), given.pop("override_reason", "")
             row = Production(
                 production_type=ProductionType.MILK.value,
                 production_date=production_date,
                 session=session.value,
                 animal=animal,
                 source=source,
-                **{key: value for key, value in given.items() if key != "animal_id"},
+                **given,
             )
             try:
                 if animal is None:
                     raise RuleBroken("expected an animal that is in the group that day, found none.")
                 row.farm = _require_fitting(actor, animal, farms.get(animal.id), row, taken[animal.id])
+                _require_within_bounds(row)
+                if animal.id in held:
+                    _require_drinkable(actor, row, reason)
             except Problem as problem:
-                lines.append(Line(number, given["animal_id"], problem=problem))
+                lines.append(Line(number, line["animal_id"], problem=problem))
                 continue
             taken[animal.id].add(session.value)
             lines.append(Line(number, animal.id, production=row))
-        _record(actor, [line.production for line in lines if line.production is not None])
+        _record(actor, [one.production for one in lines if one.production is not None])
         return lines
 
 
 def correct_production(
-    actor: Actor, production_id: UUID, changes: Mapping[str, Any], seen: Seen, *, reason: str = ""
+    actor: Actor,
+    production_id: UUID,
+    changes: Mapping[str, Any],
+    seen: Seen,
+    *,
+    reason: str = "",
+    override_reason: str = "",
 ) -> Production:
     """Change the amounts of a record; whose it is, its day and its kind stay. The audit has both, and the reason.
 
-    Raises `StaleVersion`, `RuleBroken`.
+    Raises `StaleVersion`, `RuleBroken`, and `InWithdrawal` as `record_production` where the milk is now for the tank.
     """
     with unit_of_work():
+        into_tank = changes.get("milk_use") == MilkUse.TANK
+        if into_tank:  # its animal's lock comes before the record's
+            animal_id = access_production(actor, production_id).animal_id
+            Animal.objects.select_for_update(of=("self",)).filter(id=animal_id).first()
         row = access_production(actor, production_id, lock=True)
         seen.require(row)
         own = set(fields_of(ProductionType(row.production_type))) - {"session"}
@@ -135,6 +159,8 @@ def correct_production(
             raise RuleBroken(
                 f"{strange[0]}: expected one of {', '.join(sorted(own))} for {row.production_type}."
             )
+        if into_tank and row.milk_use != MilkUse.TANK:
+            _require_drinkable(actor, row, override_reason, MilkUse.TANK.value)
         before, version = summaries.totals_of(row), row.version
         row = writes.update(actor, row, changes, reason=reason)
         if row.version != version:
@@ -256,6 +282,22 @@ def _require_another_milking(session: str, taken: Collection[str]) -> None:
     whole = Session.WHOLE_DAY.value
     if taken and (session == whole or whole in taken):
         raise RuleBroken("expected the whole day or its milkings, found both: they would be counted twice.")
+
+
+def _require_within_bounds(row: Production) -> None:
+    """What the database checks too, where its refusal would cost the rows beside this one."""
+    for name, (lowest, highest) in BOUNDS.items():
+        value = getattr(row, name)
+        if value is not None and not lowest <= value <= highest:
+            raise RuleBroken(f"expected {name} from {lowest} to {highest}, found {value}.")
+
+
+def _require_drinkable(
+    actor: Actor, row: Production, override_reason: str, milk_use: str | None = None
+) -> None:
+    """Milk for people is of an animal (locked) that is out of withdrawal, or somebody who may says why not."""
+    if (milk_use or row.milk_use) == MilkUse.TANK:
+        require_out_of_withdrawal(actor, row.animal, Product.MILK, row.production_date, override_reason)
 
 
 def _require_begun(farm: Farm, day: date) -> None:

@@ -27,6 +27,14 @@ class Session(StrEnum):
     WHOLE_DAY = "WholeDay"
 
 
+class MilkUse(StrEnum):
+    """Where a milking's milk went. What goes into the tank is for people: it must be out of withdrawal."""
+
+    TANK = "Tank"
+    CALVES = "Calves"
+    DISCARDED = "Discarded"
+
+
 class LactationEnd(StrEnum):
     """Why a lactation ended."""
 
@@ -43,15 +51,25 @@ REQUIRED: Final[dict[ProductionType, tuple[str, ...]]] = {
 """What a record of each kind must say."""
 
 OPTIONAL: Final[dict[ProductionType, tuple[str, ...]]] = {
-    ProductionType.MILK: ("fat_percent", "protein_percent", "somatic_cells_per_ml"),
+    ProductionType.MILK: ("fat_percent", "protein_percent", "somatic_cells_per_ml", "milk_use"),
     ProductionType.EGGS: ("eggs_broken_count",),
     ProductionType.WOOL: ("fibre_diameter_um",),
     ProductionType.MEAT: ("carcass_class",),
 }
 """What it can say besides."""
 
-TEXTS: Final = frozenset({"session", "carcass_class"})
+TEXTS: Final = frozenset({"session", "milk_use", "carcass_class"})
 """Those of the fields that are empty texts where they do not apply; the others are null."""
+
+BOUNDS: Final[dict[str, tuple[float, float]]] = {
+    "milk_kg": (0.01, 150),
+    "fat_percent": (0.1, 25),
+    "protein_percent": (0.1, 20),
+    "wool_kg": (0.01, 500),
+    "fibre_diameter_um": (5, 60),
+    "carcass_kg": (0.01, 1500),
+}
+"""What an amount can be, from and to; more or less is a slip of the pen or of the device."""
 
 SPECIES: Final[dict[ProductionType, frozenset[str]]] = {
     ProductionType.MILK: frozenset(set(Species) - {Species.CHICKEN}),

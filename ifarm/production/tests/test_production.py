@@ -75,7 +75,7 @@ def total(farm: Farm, day: date = DAY, kind: str = "milk") -> DailySummary:
 
 
 AMOUNTS: dict[str, dict[str, Any]] = {
-    "milk": {"milk_kg": Decimal("9.50"), "session": "WholeDay"},
+    "milk": {"milk_kg": Decimal("9.50"), "session": "WholeDay", "milk_use": "Discarded"},
     "eggs": {"eggs_count": 30, "eggs_broken_count": 2},
     "wool": {"wool_kg": Decimal("4.20"), "fibre_diameter_um": Decimal("21.5")},
     "meat": {"carcass_kg": Decimal("310.00"), "carcass_class": "R3"},
@@ -255,6 +255,23 @@ def test_a_groups_milk_is_one_list_and_a_bad_line_costs_itself_only(owner: Actor
             session=Session.NIGHT,
             rows=[],
         )
+
+
+@pytest.mark.parametrize("wrong", [{"milk_kg": Decimal(0)}, {"milk_kg": 151}, {"fat_percent": Decimal(26)}])
+def test_what_cannot_be_in_a_groups_list_costs_its_line_only(
+    owner: Actor, farm: Farm, wrong: dict[str, Any]
+) -> None:
+    group_id, cows = herd_of(owner, farm, 2)
+    good = {"milk_kg": Decimal(9)}
+    lines = services.record_group_milk(
+        owner,
+        group_id,
+        production_date=DAY,
+        session=Session.MORNING,
+        rows=[{"animal_id": cows[0].id, **good, **wrong}, {"animal_id": cows[1].id, **good}],
+    )
+    assert [line.problem and line.problem.status for line in lines] == [422, None]
+    assert total(farm).milk_kg == 9
 
 
 def test_a_correction_is_in_the_audit_and_in_the_sum(owner: Actor, farm: Farm) -> None:

@@ -48,6 +48,7 @@ def test_a_record_shows_the_amounts_of_its_kind(herd: tuple[Api, dict[str, str]]
         "fat_percent": "4.10",
         "protein_percent": None,
         "somatic_cells_per_ml": None,
+        "milk_use": "Tank",
     }
     eggs = {
         **common,
