@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -63,3 +64,50 @@ def test_less_than_two_rows_or_a_higher_one_prolong_nothing(
     assert lease.write(former)
     assert not attempt(lease, monkeypatch, *rows)
     assert lease.read() == former
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Set when the fence rows were asked for."""
+    asked = threading.Event()
+
+    def ask(dsns: list[str], timeout: float) -> list[None]:
+        asked.set()
+        return [None for _ in dsns]
+
+    monkeypatch.setattr(renewal, "read_fences", ask)
+    monkeypatch.setattr(renewal, "_BETWEEN", 0.0)
+    return asked
+
+
+def test_a_thread_that_could_not_be_started_is_started_later(
+    lease: LeaseFile, asked: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_more(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    found = renewal.Renewal(CLUSTER, lease.path.parent, lease)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", no_more)
+        with pytest.raises(RuntimeError):
+            found.nudge_if_due(None)
+    found.nudge_if_due(None)
+    assert asked.wait(60)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_a_fault_of_ours_ended_is_replaced(
+    lease: LeaseFile, asked: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fault(dsns: list[str], timeout: float) -> None:
+        raise AssertionError("a fault of ours")
+
+    found = renewal.Renewal(CLUSTER, lease.path.parent, lease)
+    with monkeypatch.context() as patch:
+        patch.setattr(renewal, "read_fences", fault)
+        found.nudge_if_due(None)
+        assert found._thread is not None
+        found._thread.join(60)
+        assert not found._thread.is_alive()
+    found.nudge_if_due(None)
+    assert asked.wait(60)

@@ -59,7 +59,7 @@ class Renewal:
         if now < self._next or (lease is not None and lease.phase is not Phase.OPEN and lease.deadline > now):
             return
         self._next = now + _BETWEEN
-        if self._thread is None:
+        if self._thread is None or not self._thread.is_alive():  # also: none could be started, or it failed
             self._thread = threading.Thread(
                 target=self._run, name=f"understudy-{self._cluster.name}-renewal", daemon=True
             )

@@ -6,6 +6,7 @@ import asyncio
 
 import psycopg
 
+from understudy.engines.postgresql.sessions import ControlConnection
 from understudy.errors import Unreachable
 
 _QUESTION = "SELECT epoch, primary_node FROM understudy.fence"
@@ -46,14 +47,13 @@ async def _ask_within(dsn: str, seconds: float) -> tuple[int, str]:
 
 
 async def _ask(dsn: str) -> tuple[int, str]:
-    connection = await psycopg.AsyncConnection.connect(
+    # Left without a cancel request where time is up: a server that hangs would hold us up with that too.
+    connection = await ControlConnection.connect(
         dsn, autocommit=True, prepare_threshold=None, application_name="understudy/renewal"
     )
+    connection.arm()
     try:
         row = await (await connection.execute(_QUESTION)).fetchone()
-    except asyncio.CancelledError:
-        connection.pgconn.finish()  # no cancel request: a frozen server would hold us up
-        raise
     finally:
         await connection.close()
     if row is None:
