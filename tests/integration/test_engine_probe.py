@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
+import resource
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from tests.integration.conftest import PASSWORD, Pair, at, make_pair, until
 
 from understudy.embedded.postgresql import EmbeddedPostgreSQL
 from understudy.engines.postgresql import PostgreSQLEngine
+from understudy.engines.postgresql import probe as probing
 from understudy.errors import EngineError, Unreachable
 
 
@@ -161,6 +164,39 @@ async def test_leaving_a_frozen_server_does_not_wait_for_it(pair: Pair, engine: 
             async with asyncio.timeout(2):
                 await waiting
     pair.servers["b"].thaw()
+
+
+@pytest.fixture
+def many_descriptors() -> Iterator[None]:
+    """More open files than select(2) can name; the agent's pages and streams may be as many."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
+    with ExitStack() as stack:
+        for _ in range(1100):
+            stack.enter_context(Path(os.devnull).open("rb"))
+        yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def test_a_process_with_many_open_files_goes_on(pair: Pair, many_descriptors: None) -> None:
+    engine = PostgreSQLEngine(pair.cluster)
+    for _ in range(3):  # the connection that is kept is looked at before it is used again
+        assert (await engine.probe("a", heartbeat=None, epoch=0)).wal
+    await engine.close()
+
+
+async def test_closing_ends_what_is_read_beside_the_probes(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probing, "SCHEMA_EVERY", -1.0)
+    engine = PostgreSQLEngine(pair.cluster)
+    before = asyncio.all_tasks()
+    await engine.probe("a", heartbeat=None, epoch=0)
+    await engine.probe("a", heartbeat=None, epoch=0)
+    assert asyncio.all_tasks() > before, "the schema is being read"
+    await engine.close()
+    assert asyncio.all_tasks() == before
+    assert not any(engine.sessions._idle.values()), "nothing came back after the end"
 
 
 async def test_a_schema_change_shows(pair: Pair) -> None:

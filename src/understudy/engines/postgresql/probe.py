@@ -176,8 +176,12 @@ class Prober:
 
     async def close(self) -> None:
         """Close the probing connections."""
-        for task in list(self._refreshing.values()):
+        refreshing = list(self._refreshing.values())
+        for task in refreshing:
             task.cancel()
+        await asyncio.gather(
+            *refreshing, return_exceptions=True
+        )  # their connections are given back before the rest
         while self._connections:
             _, connection = self._connections.popitem()
             await connection.close()

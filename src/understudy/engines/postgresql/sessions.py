@@ -86,8 +86,9 @@ class ControlConnection(AsyncConnection[TupleRow]):
         """Open, idle, and nothing has arrived on it unasked (the end of the stream, a FATAL)."""
         if self.closed or self.severed or self.pgconn.transaction_status != TransactionStatus.IDLE:
             return False
-        readable, _, _ = select.select([self.fileno()], [], [], 0)
-        return not readable
+        arrived = select.poll()  # select(2) knows no descriptor past 1023
+        arrived.register(self.fileno(), select.POLLIN)
+        return not arrived.poll(0)
 
 
 def masked(text: str, cluster: Cluster) -> str:
