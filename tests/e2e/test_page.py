@@ -24,6 +24,7 @@ from tests.e2e.page_world import (
 
 from understudy.demo.lab import CLUSTER, Lab
 from understudy.model import Role
+from understudy.readiness.kept import Reader
 from understudy.witness.base import Entry
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed: make peers")
@@ -58,6 +59,19 @@ def test_a_switchover_by_clicking(browser: Browser, pair: tuple[Lab, str]) -> No
         lab.await_settled()
         lab.switchover(primary)  # by somebody else
         expect(page.locator(".outcome")).to_be_hidden(timeout=SOON)
+
+
+def test_without_backups_a_plain_light_says_so(browser: Browser, pair: tuple[Lab, str]) -> None:
+    lab, address = pair
+    lab.await_true(lambda: Reader(lab.directory, CLUSTER).told() is not None, 60, "the agent's first look")
+    with visit(browser, address) as page:
+        ready(page, lab)
+        reason = page.locator('[data-item="backup"]')
+        expect(reason).to_contain_text("no backup is configured", timeout=SOON)
+        expect(reason).to_have_attribute("data-light", "off")
+        expect(page.locator(".light-headline")).not_to_have_text("Ready")
+        expect(page.get_by_role("region", name="Backups")).to_contain_text("None is configured")
+        assert serious(page) == []
 
 
 def test_a_killed_primary_changes_the_page(browser: Browser, pair: tuple[Lab, str]) -> None:

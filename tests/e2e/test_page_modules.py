@@ -174,7 +174,7 @@ def test_a_job_that_runs_beside_a_change_takes_none_of_its_steps(page: Page) -> 
         ("green", True, "ok", "Ready"),
         ("amber", True, "warn", "Not quite ready: newest backup"),
         ("red", True, "bad", "Not ready: newest backup"),
-        ("off", True, "note", "Nothing is promised: no backups are configured"),
+        ("off", True, "note", "No backup is configured"),
         (None, False, "warn", "Nobody looks any more: what stands below is old"),
     ],
 )

@@ -16,6 +16,7 @@ from understudy.readiness.journal import (
     Check,
     Journal,
     JournalError,
+    Journals,
     Loss,
     Outcome,
     Radius,
@@ -65,6 +66,42 @@ def test_a_journal_is_read_as_it_was_written(tmp_path: Path) -> None:
 def test_whole_numbers_are_good_enough_for_seconds(tmp_path: Path) -> None:
     given = replace(drill(), rto=3600, seconds=40)
     assert journal.read(journal.write(tmp_path, given)) == drill()
+
+
+def test_a_journal_is_read_once_and_again_when_it_changed(tmp_path: Path) -> None:
+    opened: list[Path] = []
+    reading = journal.read
+
+    def counted(file: Path) -> Journal:
+        opened.append(file)
+        return reading(file)
+
+    first = journal.write(tmp_path, drill(1))
+    look = Journals(tmp_path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(journal, "read", counted)
+        assert [look.all() for _ in range(3)] == [([drill(1)], [])] * 3
+        assert opened == [first]
+        second = journal.write(tmp_path, drill(2))
+        opened.clear()
+        assert [one.id for one in look.all()[0]] == [drill(1).id, drill(2).id]
+        assert opened == [second]
+        second.write_text(second.read_text().replace("pid 42", "pid 43"))
+        assert "changed after it was written" in look.all()[1][0]
+        second.unlink()
+        assert look.all() == ([drill(1)], [])
+
+
+def test_what_is_remembered_of_journals_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = [journal.write(tmp_path, drill(number)) for number in (1, 2, 3)]
+    monkeypatch.setattr(journal, "REMEMBERED", sum(file.stat().st_size for file in files[1:]))
+    look = Journals(tmp_path)
+    assert len(look.all()[0]) == 3
+    opened: list[Path] = []
+    reading = journal.read
+    monkeypatch.setattr(journal, "read", lambda file: opened.append(file) or reading(file))
+    assert len(look.all()[0]) == 3
+    assert opened == files[:1]  # the newest are known
 
 
 def test_a_folder_that_is_not_there_holds_none(tmp_path: Path) -> None:

@@ -67,6 +67,20 @@ def test_a_restore_proves_the_archive_and_the_bytes_too() -> None:
     }
 
 
+def test_a_dump_of_a_part_proves_nothing_of_the_whole() -> None:
+    whole = manifest("20260101T000000Z-logical-aaaaaa", NOW)
+    parts = [
+        manifest(f"20260102T{n:06}Z-logical-aaaaaa", NOW, scope=("schema-only",)) for n in range(LISTED + 1)
+    ]
+    ledger = [
+        verification(whole.id, NOW - timedelta(hours=1), Level.BYTES),
+        verification(parts[0].id, NOW, Level.RESTORE),
+    ]
+    stock = kept.stock(NOW.isoformat(), [whole, *parts], {}, ledger, [])
+    assert list(stock.proofs) == ["bytes"]
+    assert stock.backups[-1].id == whole.id  # always listed: its age is what counts
+
+
 def test_only_the_newest_are_listed_all_are_counted() -> None:
     many = [manifest(f"20260101T{n:06}Z-logical-aaaaaa", NOW) for n in range(LISTED + 1)]
     stock = kept.stock(NOW.isoformat(), many, {}, [], [])

@@ -108,6 +108,32 @@ def test_what_is_not_configured_is_off() -> None:
     assert set(lights.values()) == {Light.OFF}
 
 
+def test_without_backups_nothing_is_green_and_the_reason_says_so() -> None:
+    facts = Facts(in_sync=True, journals=GOOD.journals)
+    readiness = judge("main", facts, Wanted(), NOW.timestamp())
+    assert readiness.light is Light.OFF
+    assert "no backup is configured" in item(facts, "backup", Wanted()).detail
+    broken = judge("main", replace(facts, in_sync=False), Wanted(), NOW.timestamp())
+    assert broken.light is Light.RED
+
+
+@pytest.mark.parametrize("scope", [("schema-only",), ("animal", "farm.weighing"), ("animal", "-vault")])
+def test_a_dump_of_a_part_is_no_backup_of_the_database(scope: tuple[str, ...]) -> None:
+    part = replace(backup(10), id="20261121T100000Z-logical-000000", scope=scope)
+    assert item(replace(GOOD, backups=(part,)), "backup").light is Light.RED
+    both = replace(GOOD, backups=(backup(1.5 * DAY), part))
+    assert item(both, "backup").light is Light.AMBER
+    assert (
+        item(replace(both, backups=(replace(backup(10), scope=("all", "-vault")),)), "backup").light
+        is Light.GREEN
+    )
+    proof = replace(verification(60), backup=part.id)
+    assert item(replace(both, verifications=(proof,)), "verification").light is Light.RED
+    assert (
+        item(replace(both, verifications=(verification(8 * DAY), proof)), "verification").light is Light.AMBER
+    )
+
+
 old = replace(GOOD.journals[0], finished=ago(60 * DAY))
 lossy = replace(GOOD.journals[0], loss=Loss(acknowledged=9, lost=1, rescued=0, seconds=301.0))
 slow = replace(GOOD.journals[0], recovery=Recovery(detect=0, decide=0, act=3000, verify=700, writes=3000))

@@ -397,6 +397,7 @@ class Archiver:
     def _receive(self, chain: _Chain) -> None:
         """Run pg_receivewal to its end. Returns when it was told to stop, or ran long; raises `_Ended`."""
         began = time.monotonic()
+        _remove_unpadded(chain.folder)
         try:
             line, environment = command_line(chain.dsn, "wal", application_name=self._slot)
             arguments = [
@@ -473,8 +474,9 @@ class Archiver:
             return False  # a segment was finished a moment ago: it goes out first
         for path in (p for p in files if p.suffix == wal.PARTIAL):
             try:
-                changed = path.stat().st_mtime_ns
-                if seen.get(path) != changed:
+                found = path.stat()
+                changed, begun = found.st_mtime_ns, found.st_size == wal.SEGMENT_BYTES  # it is padded first
+                if begun and seen.get(path) != changed:
                     wal.put(store, self._key(path), path, self._keys)
             except FileNotFoundError:
                 return False
@@ -523,6 +525,16 @@ class Archiver:
 
 
 # --- how ----------------------------------------------------------------------------------------------------
+
+
+def _remove_unpadded(folder: Path) -> None:
+    """Remove a new segment that was not filled with zeros to its full size: the disk was full, or we were killed.
+
+    Nothing of the log is in it, and pg_receivewal refuses to go on with it for ever.
+    """
+    for path in folder.glob(f"*{wal.PARTIAL}"):
+        if path.stat().st_size not in (0, wal.SEGMENT_BYTES):
+            path.unlink()
 
 
 def _persist(work: Callable[[], None], stop: threading.Event, longest: float) -> None:

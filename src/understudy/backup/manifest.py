@@ -89,7 +89,7 @@ class Manifest:
         id: ``20261121T074500Z-logical-1f2e3d``.
         node, epoch: the primary it was taken from, and the epoch that held before *and* after.
         form: ``custom`` or ``directory`` (logical), ``tar`` (physical).
-        scope: ``all``, ``schema-only``, or the names of the tables.
+        scope: ``all``, ``schema-only``, or the names of the tables; then ``-NAME`` of each schema that was left out.
         server_version, client_version: as the server and pg_dump or pg_basebackup tell them.
         system_identifier, timeline, start_lsn, end_lsn: of the server; a physical backup is consistent from
             ``end_lsn`` on. For a logical one ``start_lsn`` is the position of its snapshot (0: unknown).
@@ -126,6 +126,11 @@ class Manifest:
     parts: tuple[Part, ...]
     recipients: tuple[str, ...]
     tool: str
+
+    @property
+    def whole(self) -> bool:
+        """It holds every row of the database, so it counts as a backup of it; a choice of tables, or none, does not."""
+        return self.scope[0] == "all"
 
     def part(self, name: str) -> Part:
         """The part of that name. Raises KeyError."""

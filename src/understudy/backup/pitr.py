@@ -92,6 +92,7 @@ _FROM_CONTROL: Final = {
     "max_prepared_transactions": "max_prepared_xacts setting",
     "max_locks_per_transaction": "max_locks_per_xact setting",
 }
+_NO_SPACE: Final = "No space left on device"
 _ENDED_BEFORE: Final = "recovery ended before configured recovery target was reached"
 _NOT_CONSISTENT: Final = "requested recovery stop point is before consistent recovery point"
 
@@ -127,6 +128,10 @@ Target = Latest | Time | Lsn | Name
 
 class OutOfReach(BackupError):
     """The target cannot be reached with what is archived; the text says what is missing and how far one can get."""
+
+
+class NoRoom(BackupError):
+    """The disk became full while a backup was restored, which says nothing about the backup."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,7 +191,8 @@ def restore(
         folder: absent or empty; emptied again where this fails.
         say: gets a line for each stage, and for the progress of each.
 
-    Raises `BackupRefused` (nothing was written), `OutOfReach`, `BackupError`, StoreError, SealError, PartError.
+    Raises `BackupRefused` (nothing was written), `OutOfReach`, `NoRoom`, `BackupError`, StoreError, SealError,
+    PartError.
     """
     job = _Job(
         manifest=manifest, store=store, keys=keys, folder=folder, path=_path(manifest, store, keys), say=say
@@ -266,12 +272,22 @@ def _restore(job: _Job, target: Target) -> Restored:
         _verify_files(job)
         _configure(job)
         return _roll_forward(job, target, broken)
-    except EmbeddedError as error:
+    except BaseException as error:
+        full = isinstance(error, BackupError | EmbeddedError | OSError) and _full(job.folder)
         _empty(job.folder, existed=existed)
-        raise BackupError(f"{job.manifest.id}: {error}") from error
-    except BaseException:
-        _empty(job.folder, existed=existed)
+        if full:
+            raise NoRoom(
+                f"{job.folder}: its disk became full while {job.manifest.id} was restored; free space"
+            ) from error
+        if isinstance(error, EmbeddedError):
+            raise BackupError(f"{job.manifest.id}: {error}") from error
         raise
+
+
+def _full(folder: Path) -> bool:
+    """Whether there is no room for another segment, or was none when PostgreSQL needed it."""
+    logs = [path.read_text(errors="replace") for path in folder.glob("*.log")]
+    return shutil.disk_usage(folder).free < wal.SEGMENT_BYTES or any(_NO_SPACE in log for log in logs)
 
 
 def _empty(folder: Path, *, existed: bool) -> None:
@@ -302,6 +318,8 @@ def _fetch(job: _Job) -> UnderstudyError | None:
         with path.open("wb") as file:
             for chunk in wal.fetch(job.store, prefix + name, job.keys):
                 file.write(chunk)
+            if name.endswith(wal.PARTIAL):
+                file.truncate(wal.SEGMENT_BYTES)  # zeros end the log; PostgreSQL gives up on a shorter file
         _give(path)
 
     with ThreadPoolExecutor(FETCHERS, thread_name_prefix="wal fetch") as pool:
@@ -497,7 +515,8 @@ def _source(job: _Job) -> dict[str, str]:
     place = shlex.quote(str(job.log)).replace("%", "%%")
     return {
         "recovery_target_timeline": str(job.path.timeline),
-        "restore_command": f'test -f {place}/%f && cp {place}/%f "%p"',
+        # From 126 on PostgreSQL gives up; with another code it would take a full disk for the end of the log.
+        "restore_command": f'test -f {place}/%f || exit 1; cp {place}/%f "%p" || exit 255',
     }
 
 
@@ -645,7 +664,7 @@ def _whose(error: Exception, manifest: Manifest, keys: Keys | None) -> Verdict:
     """A failure of the backup, or of what it was tried with."""
     no_key = isinstance(error, WrongKey | KeysError) or (keys is None and bool(manifest.recipients))
     elsewhere = isinstance(error, StoreError) and not isinstance(error, Missing)
-    here = isinstance(error, BackupRefused | OSError) or isinstance(error.__cause__, EmbeddedError)
+    here = isinstance(error, BackupRefused | NoRoom | OSError) or isinstance(error.__cause__, EmbeddedError)
     return Verdict.INCONCLUSIVE if no_key or elsewhere or here else Verdict.FAIL
 
 

@@ -79,11 +79,10 @@ async def _backups(path: Path | None, running: Running, leave: asyncio.Event) ->
 
 
 async def _readiness(running: Running, leave: asyncio.Event) -> None:
-    """Look once a minute how ready each cluster is, where backups are configured."""
-    if running.config.backup is not None:
-        from understudy.readiness.part import keep
+    """Look once a minute how ready each cluster is; without ``[backup]`` that is said, not passed over."""
+    from understudy.readiness.part import keep
 
-        await keep(running, leave)
+    await keep(running, leave)
 
 
 async def _telemetry(running: Running, leave: asyncio.Event) -> None:

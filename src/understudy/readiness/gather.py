@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
 from understudy.agent.looking import read_lease
-from understudy.backup import archiving, wal
-from understudy.backup.manifest import Kind, Manifest
-from understudy.backup.shelf import Shelf
-from understudy.backup.store import Store, StoreError
 from understudy.config import Config
 from understudy.config_backup import Backup
-from understudy.errors import LeaseError, UnderstudyError, WitnessError
+from understudy.errors import LeaseError, WitnessError
 from understudy.model import Cluster, ClusterState, Role, Rpo
-from understudy.readiness import journal, kept
+from understudy.readiness import kept
+from understudy.readiness.journal import Journals
 from understudy.readiness.kept import Archive, Told
 from understudy.readiness.light import DAY, Facts, Readiness, Wanted, judge
-from understudy.strict_json import RecordError
 from understudy.witness import SqliteWitness
 
 DRILL_EVERY: Final = 35 * DAY
@@ -30,14 +25,20 @@ DRILL_EVERY: Final = 35 * DAY
 def look(config: Config, cluster: Cluster) -> Readiness:
     """The light of a cluster as it is now. What cannot be looked at is said in its items; raises nothing of ours."""
     now = datetime.now(UTC)
-    return judge(cluster.name, facts_of(config, cluster, now), wanted(config.backup), now.timestamp())
+    facts = facts_of(config, cluster, now, journals_of(config))
+    return judge(cluster.name, facts, wanted(config.backup), now.timestamp())
 
 
-def told(config: Config, cluster: Cluster, before: Told | None) -> Told:
+def journals_of(config: Config) -> Journals:
+    """The journals of drills, for `told`: keep it from one look to the next."""
+    return Journals(config.directory / "drills")
+
+
+def told(config: Config, cluster: Cluster, before: Told | None, journals: Journals) -> Told:
     """The light and all that it was made of. While no destination answers, the backups are as they were ``before``."""
     now = datetime.now(UTC)
     at = now.isoformat(timespec="seconds")
-    facts, promised = facts_of(config, cluster, now), wanted(config.backup)
+    facts, promised = facts_of(config, cluster, now, journals), wanted(config.backup)
     stock = before.stock if before is not None else None
     if facts.places is not None:
         stock = kept.stock(at, facts.backups, facts.places, facts.verifications, facts.problems)
@@ -53,14 +54,22 @@ def told(config: Config, cluster: Cluster, before: Told | None) -> Told:
     )
 
 
-def facts_of(config: Config, cluster: Cluster, now: datetime) -> Facts:
+def facts_of(config: Config, cluster: Cluster, now: datetime, journals: Journals) -> Facts:
     """What is known now. ``now``: in UTC."""
-    facts = _standby(config, cluster)
-    journals, wrong = journal.all_of(config.directory / "drills")
-    facts = replace(
-        facts, journals=[found for found in journals if found.cluster == cluster.name], wrong=wrong
-    )
-    return facts if config.backup is None else _backups(facts, config, cluster, now)
+    drills, wrong = journals.all()
+    ours = [found for found in drills if found.cluster == cluster.name]
+    facts = replace(_standby(config, cluster), journals=ours, wrong=wrong)
+    if config.backup is None:
+        return facts
+    from understudy.readiness.stored import add_backups
+
+    return add_backups(facts, config, cluster, now)
+
+
+def _archive(config: Config, cluster: Cluster, now: datetime) -> Archive | None:
+    from understudy.readiness.stored import archive
+
+    return archive(config, cluster, now)
 
 
 def wanted(policy: Backup | None) -> Wanted:
@@ -123,83 +132,3 @@ def _could_take_over(cluster: Cluster, state: ClusterState, lag: float | None) -
     if cluster.policy.rpo is Rpo.ZERO:
         return state.in_sync
     return lag is not None and lag <= cluster.policy.max_lag_seconds
-
-
-# --- backups ------------------------------------------------------------------------------------------------
-
-
-def _backups(facts: Facts, config: Config, cluster: Cluster, now: datetime) -> Facts:
-    try:
-        shelf = Shelf(config, cluster)
-    except UnderstudyError as error:  # no key, a package that is missing
-        return replace(facts, key=str(error), storage={"destinations": str(error)})
-    storage = {store.name: _answer(store, cluster.name) for store in shelf.stores}
-    facts = replace(facts, storage=storage)
-    if all(storage.values()):
-        return facts
-    survey = shelf.survey()
-    return replace(
-        facts,
-        backups=survey.backups,
-        places=survey.places,
-        problems=survey.problems,
-        verifications=shelf.catalog.verifications(cluster.name),
-        key=shelf.key_trouble(),
-        gap=_gap(shelf, survey.backups, storage),
-        unstored=_unstored(config, cluster, now),
-    )
-
-
-def _answer(store: Store, cluster: str) -> str:
-    try:
-        store.folders(f"{cluster}/")
-    except StoreError as error:
-        return str(error)
-    return ""
-
-
-def _gap(shelf: Shelf, backups: Sequence[Manifest], storage: dict[str, str]) -> str:
-    """Why the newest base backup cannot be rolled forward to now, from any destination that answers."""
-    if shelf.policy.physical is None or not shelf.policy.physical.wal:
-        return ""
-    if not any(manifest.kind is Kind.PHYSICAL for manifest in backups):
-        return "there is no base backup to begin from: `understudy backup create --physical`"
-    reasons = []
-    for store in shelf.stores:
-        if storage[store.name]:
-            continue
-        try:
-            covered: tuple[wal.Coverage, ...] = shelf.coverage(store)
-        except UnderstudyError as error:
-            reasons.append(str(error))
-            continue
-        if covered and covered[-1].whole:
-            return ""
-        reasons.append(f"{store.name}: {covered[-1].reason if covered else 'nothing is archived'}")
-    return "; ".join(reasons)
-
-
-def _unstored(config: Config, cluster: Cluster, now: datetime) -> float | None:
-    """Seconds of commits that only one destination or none has; None: the archiver says nothing."""
-    archive = _archive(config, cluster, now)
-    return None if archive is None or archive.until is None else max(0.0, now.timestamp() - archive.until)
-
-
-def _archive(config: Config, cluster: Cluster, now: datetime) -> Archive | None:
-    """How the archiver stands; None where it has told nothing lately."""
-    try:
-        status = archiving.read(archiving.path_of(config.directory, cluster.name), now)
-    except (RecordError, OSError):
-        return None
-    if status is None:
-        return None
-    until = [place.until for place in status.destinations]
-    known = [moment for moment in until if moment is not None]
-    errors = (f"{place.destination}: {place.error}" for place in status.destinations if place.error)
-    return Archive(
-        receiving=status.receiving,
-        until=min(known) if known and len(known) == len(until) else None,
-        retained=status.retained,
-        spool=status.spool,
-        trouble="; ".join(filter(None, (status.trouble, *errors))),
-    )

@@ -28,6 +28,8 @@ FORMAT: Final = 1
 """Version of the journal's layout; a reader refuses others."""
 MAX_BYTES: Final = 16 * 1024 * 1024
 """A journal that is larger is not read."""
+REMEMBERED: Final = 64 * 1024 * 1024
+"""Bytes of files whose journals one `Journals` keeps in memory: thousands of drills."""
 _FIRST: Final = "0" * 64
 _STATUS: Final = {"pass": "completed", "fail": "failed", "inconclusive": "aborted"}
 
@@ -45,9 +47,10 @@ class Outcome(StrEnum):
 
 
 class Radius(StrEnum):
-    """What a drill may touch: servers of its own, or the cluster that people use."""
+    """What a drill may touch: servers of its own, the same with a clone of one's data, the cluster that people use."""
 
     SANDBOX = "sandbox"
+    CLONE = "clone"
     PRODUCTION = "production"
 
 
@@ -224,20 +227,71 @@ def read(file: Path) -> Journal:
 
 def all_of(folder: Path) -> tuple[list[Journal], list[str]]:
     """All journals of a folder, oldest first, and what is wrong with it, one sentence each (empty: nothing)."""
+    return Journals(folder).all()
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A file as it was read: the journal, or what is wrong with it. ``stamp``: changes when the file does."""
+
+    stamp: tuple[int, int, int, int]
+    sha256: str
+    found: Journal | str
+
+
+class Journals:
+    """The journals of one folder, for whoever looks again and again: a file is read anew only where it changed.
+
+    What is remembered is bounded (`REMEMBERED`, the newest files); the rest is read at each look. One thread at a time.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._known: dict[Path, _Known] = {}
+
+    def all(self) -> tuple[list[Journal], list[str]]:
+        """As `all_of`. Raises OSError where a file cannot be read at all."""
+        files = {file: known for file in _files(self._folder) if (known := self._look(file)) is not None}
+        self._known, left = {}, REMEMBERED
+        for file, known in reversed(files.items()):
+            if (left := left - known.stamp[-1]) < 0:
+                break
+            self._known[file] = known
+        return _chained(files)
+
+    def _look(self, file: Path) -> _Known | None:
+        """None: it was taken away just now."""
+        try:
+            found = file.stat()
+            stamp = (found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size)
+            before = self._known.get(file)
+            return before if before is not None and before.stamp == stamp else _read_known(file, stamp)
+        except FileNotFoundError:
+            return None
+
+
+def _read_known(file: Path, stamp: tuple[int, int, int, int]) -> _Known:
+    sha256 = _hash(file)
+    try:
+        return _Known(stamp, sha256, read(file))
+    except JournalError as error:
+        return _Known(stamp, sha256, str(error))
+
+
+def _chained(files: Mapping[Path, _Known]) -> tuple[list[Journal], list[str]]:
+    """The journals, and whether each follows one that is there. ``files``: oldest first."""
     journals: list[Journal] = []
     wrong: list[str] = []
-    files = _files(folder)
-    hashes = {_hash(file) for file in files}
+    hashes = {known.sha256 for known in files.values()}
     followed: set[str] = set()
     begun = False  # what lies before the oldest may have been tidied away; nothing else
-    for file in files:
-        try:
-            journals.append(read(file))
-        except JournalError as error:
-            wrong.append(str(error))
+    for file, known in files.items():
+        if isinstance(known.found, str):
+            wrong.append(known.found)
             begun = True
             continue
-        previous = journals[-1].previous
+        journals.append(known.found)
+        previous = known.found.previous
         if previous in followed or (begun and previous not in hashes):
             wrong.append(f"{file}: the journal before it is not here as it was when this one was written")
         followed.add(previous)

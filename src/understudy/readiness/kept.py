@@ -65,8 +65,9 @@ class Stock:
     """The backups as the destinations told at a moment.
 
     Args:
-        backups: newest first: `LISTED` of them, and the newest of each kind. total: how many there are.
-        proofs: by level, the newest verification that passed and went at least that deep.
+        backups: newest first: `LISTED` of them, and the newest of each kind that holds the whole database. total: how
+            many there are.
+        proofs: by level, the newest verification of the whole database that passed and went at least that deep.
         problems: what could not be read, one sentence each.
     """
 
@@ -159,13 +160,15 @@ def stock(
     told = {found.backup: found for found in ledger}
     told |= {found.backup: found for found in ledger if found.verdict is not Verdict.INCONCLUSIVE}
     by_time = sorted(backups, key=lambda manifest: manifest.id, reverse=True)
-    each = {next(m.id for m in by_time if m.kind is kind) for kind in {m.kind for m in backups}}
+    whole = [m for m in by_time if m.whole]
+    proving = {m.id for m in whole}
+    each = {next(m.id for m in whole if m.kind is kind) for kind in {m.kind for m in whole}}
     newest = [m for place, m in enumerate(by_time) if place < LISTED or m.id in each]
     return Stock(
         at=at,
         backups=tuple(_listed(manifest, places, told.get(manifest.id)) for manifest in newest),
         total=len(backups),
-        proofs=dict(_proofs(ledger)),
+        proofs=dict(_proofs([line for line in ledger if line.backup in proving])),
         problems=tuple(problems),
     )
 

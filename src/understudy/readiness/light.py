@@ -17,6 +17,11 @@ from understudy.readiness.journal import Journal, Outcome
 
 DAY: Final = 86400.0
 _UNSEEN: Final = "the destinations could not be looked at"
+_PARTIAL: Final = "there are dumps of single tables or without rows only, none of the whole database"
+_NO_BACKUP: Final = (
+    "no backup is configured: both nodes copy a wrong DELETE within a second. A table [backup] makes one;"
+    " those of other tools are not seen here"
+)
 
 
 class Light(StrEnum):
@@ -45,7 +50,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Readiness:
-    """The worst of its items; OFF where all are."""
+    """The worst of its items; OFF, instead of GREEN, where no backup is configured: nobody is ready without one."""
 
     cluster: str
     light: Light
@@ -105,7 +110,10 @@ def judge(cluster: str, facts: Facts, wanted: Wanted, now: float) -> Readiness:
     """The light. ``now``: seconds since 1970."""
     items = tuple(_items(facts, wanted, now))
     order = list(Light)
-    return Readiness(cluster=cluster, light=max((item.light for item in items), key=order.index), items=items)
+    worst = max((item.light for item in items), key=order.index)
+    if wanted.backup_every is None and worst is Light.GREEN:
+        worst = Light.OFF
+    return Readiness(cluster=cluster, light=worst, items=items)
 
 
 def _items(facts: Facts, wanted: Wanted, now: float) -> Iterator[Item]:
@@ -114,7 +122,7 @@ def _items(facts: Facts, wanted: Wanted, now: float) -> Iterator[Item]:
     yield _verification(facts, wanted, now)
     yield _wal(facts, wanted)
     yield from _drills(facts, wanted, now)
-    yield _key(facts)
+    yield _key(facts, wanted)
     yield _storage(facts)
 
 
@@ -133,12 +141,15 @@ def _standby(facts: Facts) -> Item:
 
 def _backup(facts: Facts, wanted: Wanted, now: float) -> Item:
     if wanted.backup_every is None:
-        return Item(name="backup", light=Light.OFF, detail="no schedule is configured")
+        return Item(name="backup", light=Light.OFF, detail=_NO_BACKUP)
     if _silent(facts):
         return Item(name="backup", light=Light.AMBER, detail=_UNSEEN)
-    if not facts.backups:
-        return Item(name="backup", light=Light.RED, detail="there is no backup")
-    newest = max(facts.backups, key=lambda manifest: manifest.finished)
+    whole = [manifest for manifest in facts.backups if manifest.whole]
+    if not whole:
+        return Item(
+            name="backup", light=Light.RED, detail=_PARTIAL if facts.backups else "there is no backup"
+        )
+    newest = max(whole, key=lambda manifest: manifest.finished)
     age = now - _when(newest.finished)
     return Item(
         name="backup",
@@ -151,25 +162,30 @@ def _backup(facts: Facts, wanted: Wanted, now: float) -> Item:
 def _verification(facts: Facts, wanted: Wanted, now: float) -> Item:
     name = "verification"
     if wanted.verify_every is None:
-        return Item(name=name, light=Light.OFF, detail="no schedule is configured")
+        return Item(name=name, light=Light.OFF, detail="there is nothing to be proven")
     if _silent(facts):
         return Item(name=name, light=Light.AMBER, detail=_UNSEEN)
     newest = max(facts.verifications, key=lambda found: found.at, default=None)
     if newest is not None and newest.verdict is Verdict.FAIL:
         return Item(name=name, light=Light.RED, detail=f"the newest one, of {newest.backup}, failed")
+    whole = {manifest.id for manifest in facts.backups if manifest.whole}
     proven = [
         found
         for found in facts.verifications
-        if found.verdict is Verdict.PASS and found.level is Level.RESTORE
+        if found.verdict is Verdict.PASS and found.level is Level.RESTORE and found.backup in whole
     ]
     if not proven:
-        return Item(name=name, light=Light.RED, detail="no backup was ever restored and compared")
+        return Item(
+            name=name,
+            light=Light.RED,
+            detail="no backup of the whole database was ever restored and compared",
+        )
     last = max(proven, key=lambda found: found.at)
     age = now - _when(last.at)
     return Item(
         name=name,
         light=_by_age(age, wanted.verify_every),
-        detail=f"{last.backup} was restored and compared {_span(age)} ago, in {last.restore_seconds:.0f} s",
+        detail=f"{last.backup} was restored and compared {_span(age)} ago, in {_span(last.restore_seconds)}",
         value=age,
     )
 
@@ -230,7 +246,9 @@ def _measured(
     return Item(name=name, light=Light.AMBER if late or unsure else Light.GREEN, detail=detail, value=found)
 
 
-def _key(facts: Facts) -> Item:
+def _key(facts: Facts, wanted: Wanted) -> Item:
+    if wanted.backup_every is None:
+        return Item(name="key", light=Light.OFF, detail="there is nothing to be opened")
     if facts.key is None:
         return Item(name="key", light=Light.OFF, detail="backups are not encrypted")
     if facts.key:
@@ -264,9 +282,12 @@ def _when(text: str) -> float:
 
 
 def _span(seconds: float) -> str:
-    """For people: `90 s`, `3.5 h`, `2.0 d`."""
-    if seconds < 120:
+    """For people: `0.2 s`, `90 s`, `5 min`, `1 h`, `3.5 h`, `2 d`."""
+    if seconds < 10:
         return f"{seconds:.1f} s"
-    if seconds < 2 * 3600:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    if seconds < 3600:
         return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h" if seconds < 2 * DAY else f"{seconds / DAY:.1f} d"
+    size, unit = (3600, "h") if seconds < 2 * DAY else (DAY, "d")
+    return f"{seconds / size:.1f}".removesuffix(".0") + f" {unit}"

@@ -12,6 +12,7 @@ from understudy.agent.service import Running
 from understudy.config import Config
 from understudy.model import Cluster
 from understudy.readiness import gather, kept
+from understudy.readiness.journal import Journals
 from understudy.readiness.kept import Reader
 from understudy.strict_json import RecordError
 
@@ -26,17 +27,18 @@ TURN: Final = 1.0
 async def keep(running: Running, leave: asyncio.Event) -> None:
     """Look once a minute at every cluster whose agent acts here, until ``leave`` is set."""
     due: dict[str, float] = {}
+    journals = gather.journals_of(running.config)
     clock = asyncio.get_running_loop().time
     while not leave.is_set():
         for name, agent in running.agents.items():
             if agent.sight.acting and due.get(name, 0.0) <= clock():
                 due[name] = clock() + (EVERY if name in due else SOON)
-                await asyncio.to_thread(_look, running.config, running.config.cluster(name))
+                await asyncio.to_thread(_look, running.config, running.config.cluster(name), journals)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(leave.wait(), TURN)
 
 
-def _look(config: Config, cluster: Cluster) -> None:
+def _look(config: Config, cluster: Cluster, journals: Journals) -> None:
     log = structlog.get_logger().bind(cluster=cluster.name)
     try:
         before = Reader(config.directory, cluster.name).told()
@@ -44,7 +46,7 @@ def _look(config: Config, cluster: Cluster) -> None:
         log.info("readiness_not_read", error=str(error))
         before = None
     try:
-        kept.write(config.directory, cluster.name, gather.told(config, cluster, before))
+        kept.write(config.directory, cluster.name, gather.told(config, cluster, before, journals))
     except OSError as error:
         log.warning("readiness_not_written", error=str(error))
     except Exception:  # the agent must not end for a look

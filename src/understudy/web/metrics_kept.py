@@ -27,7 +27,10 @@ _FAMILIES: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "readiness_timestamp_seconds": ("When it was looked at last (Unix time).", ()),
     "objective_seconds": ("What the configuration promises.", ("objective",)),
     "backups": ("How many backups the destinations hold.", ()),
-    "backup_last_success_timestamp_seconds": ("When the newest backup was finished (Unix time).", ("kind",)),
+    "backup_last_success_timestamp_seconds": (
+        "When the newest backup of the whole database was finished (Unix time).",
+        ("kind",),
+    ),
     "backup_duration_seconds": ("How long the newest backup took.", ("kind",)),
     "backup_bytes": ("Size of the newest backup, before and after compression.", ("kind", "stage")),
     "verify_last_success_timestamp_seconds": (
@@ -91,7 +94,8 @@ def _of_stock(stock: Stock) -> _Samples:
     yield "backups", (), stock.total
     newest: dict[Kind, Listed] = {}
     for backup in stock.backups:  # newest first
-        newest.setdefault(backup.kind, backup)
+        if backup.scope == "all":
+            newest.setdefault(backup.kind, backup)
     for kind, backup in newest.items():
         ended = _when(backup.finished)
         yield "backup_last_success_timestamp_seconds", (kind,), ended

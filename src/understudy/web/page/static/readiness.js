@@ -41,6 +41,13 @@ function drill(found) {
     h("p", {}, h("a", { href: `api/v1/${found.report}`, target: "_blank", rel: "noopener", "aria-label": `Report of ${name} (opens in a new tab)` }, "Report")));
 }
 
+// Why nothing is known of the backups.
+function unseen(readiness, backups) {
+  if (backups.at !== null) return "";
+  const configured = readiness.items.some((item) => item.name === "backup" && item.light !== "off");
+  return configured ? "No destination has answered yet." : "None is configured: a table [backup] in the configuration makes them.";
+}
+
 // A list of which the newest are shown at once. What did not change is not touched.
 class Entries {
   constructor(title, id, none, make) {
@@ -97,7 +104,7 @@ export class Readiness {
       const [readiness, backups, drills] = await Promise.all(["readiness", "backups", "drills"].map((what) => get(this.path + what)));
       this.#show(readiness);
       const counted = backups.total > backups.backups.length ? `The newest ${backups.backups.length} of ${backups.total}.` : "";
-      this.backups.show(backups.backups, [counted, ...backups.problems].filter(Boolean).join(" "));
+      this.backups.show(backups.backups, [unseen(readiness, backups), counted, ...backups.problems].filter(Boolean).join(" "));
       this.drills.show(drills.drills, drills.wrong.join(" "));
       this.backups.element.hidden = this.drills.element.hidden = readiness.at === null;
     } catch (failed) {
@@ -113,7 +120,7 @@ export class Readiness {
     setIcon(this.lamp, level);
     setText(this.headline, text);
     const at = Date.parse(readiness.at ?? "");
-    setText(this.when, Number.isNaN(at) ? "Once backups are configured, the agent looks every minute." : `As of ${clock(at)}; the agent looks every minute.`);
+    setText(this.when, Number.isNaN(at) ? "The agent looks every minute." : `As of ${clock(at)}; the agent looks every minute.`);
     const items = JSON.stringify(readiness.items);
     if (items === this.shown) return;
     this.shown = items;

@@ -228,7 +228,7 @@ export function readinessText({ at, fresh, light, items }) {
     green: { level: "ok", text: "Ready" },
     amber: { level: "warn", text: `Not quite ready: ${worst.join(", ")}` },
     red: { level: "bad", text: `Not ready: ${worst.join(", ")}` },
-    off: { level: "note", text: "Nothing is promised: no backups are configured" },
+    off: { level: "note", text: "No backup is configured" },
   }[light];
 }
 
