@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from datetime import UTC, datetime, timedelta
@@ -15,7 +16,7 @@ from tests.unit.web_world import probe, state, world
 
 from understudy.model import Rpo
 from understudy.readiness import kept
-from understudy.witness import Entry
+from understudy.witness import Entry, Event
 
 ROOT = Path(__file__).parents[2]
 ARCHIVE = kept.Archive(receiving=True, until=5.0, retained=100, spool=0, trouble="")
@@ -90,13 +91,34 @@ async def test_a_failover_is_counted_once(tmp_path: Path) -> None:
         watcher.look()
         for kind in ("primary_down", "step:announce", "step:publish"):
             w.witness.log("main", epoch=4, entry=Entry(agent="t", kind=kind, message="x", took=0.1))
-        for event in watcher.look():
-            for listener in watcher.listeners:
-                listener(event)
+        watcher.look()
         found = await samples(w.client)
         assert found["understudy_primary_changes_total"]["primary_down", "main"] == 1.0
         assert found["understudy_primary_changes_total"]["ordered", "main"] == 0.0
         assert found["understudy_failover_duration_seconds_count"]["primary_down", "main"] == 1.0
+
+
+async def test_a_witness_that_is_away_while_a_failover_is_counted_ends_no_look(tmp_path: Path) -> None:
+    """Pages, streams and metrics would show the same for ever."""
+    async with world(tmp_path) as w:
+        watcher = w.client._transport.app.state.watcher  # type: ignore[attr-defined]
+        heard, gone = asyncio.Queue[Event](), tmp_path / "gone"
+
+        def take_away(event: Event) -> None:  # after the line was read, before it is counted
+            if event.kind == "step:publish":
+                (tmp_path / "witness.db").rename(gone)
+
+        watcher.counters.insert(0, take_away)
+        watcher.listeners.append(heard.put_nowait)
+        async with asyncio.timeout(60):
+            while "main" not in watcher._after:
+                await asyncio.sleep(0.01)
+            w.witness.log("main", epoch=4, entry=Entry(agent="t", kind="step:publish", message="x", took=0.1))
+            assert (await heard.get()).kind == "step:publish"
+            gone.rename(tmp_path / "witness.db")
+            w.witness.log("main", epoch=4, entry=Entry(agent="t", kind="later", message="x"))
+            assert (await heard.get()).kind == "later"
+        assert (await samples(w.client))["understudy_events_total"] == {("main",): 2.0}
 
 
 async def test_every_name_in_rules_and_dashboard_exists(tmp_path: Path) -> None:

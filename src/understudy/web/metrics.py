@@ -39,7 +39,7 @@ def router(watcher: Watcher, guard: Guard) -> APIRouter:
     reading = Depends(guard.reading)
     registry = CollectorRegistry(auto_describe=False)
     registry.register(Present(watcher))
-    watcher.listeners.append(Counts(watcher, registry).take)
+    watcher.counters.append(Counts(watcher, registry).take)
 
     @routes.get("/metrics", response_class=Response)
     async def metrics(_: Role = reading) -> Response:

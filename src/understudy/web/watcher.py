@@ -99,6 +99,9 @@ class Watcher:
         self.published: dict[str, Event] = {}
         """By cluster: the newest event that says who became primary."""
         self.listeners: list[Callable[[Event], None]] = []
+        """Told of each new line of history, in the event loop: they must not wait."""
+        self.counters: list[Callable[[Event], None]] = []
+        """The same, in the thread that reads the witness: they may read it too."""
         self.leaving = False
         """The server is about to end: who listens is let go, or it would wait for them. Set from another thread."""
 
@@ -158,4 +161,12 @@ class Watcher:
         for event in events:
             if step_name(event) == "publish":
                 self.published[name] = event
-        return [] if first else events  # what was before this process began is not news
+        if first:
+            return []  # what was before this process began is not news
+        for event in events:
+            for counter in self.counters:
+                try:
+                    counter(event)
+                except UnderstudyError as error:  # the lines must reach the listeners all the same
+                    _log.warning("event_not_counted", kind=event.kind, error=str(error))
+        return events

@@ -179,9 +179,7 @@ class Prober:
         refreshing = list(self._refreshing.values())
         for task in refreshing:
             task.cancel()
-        await asyncio.gather(
-            *refreshing, return_exceptions=True
-        )  # their connections are given back before the rest
+        await asyncio.gather(*refreshing, return_exceptions=True)  # they give their connections back first
         while self._connections:
             _, connection = self._connections.popitem()
             await connection.close()
