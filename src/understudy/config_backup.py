@@ -38,6 +38,8 @@ MAX_DESTINATIONS = 5
 MAX_DRILLS = 50
 MAX_RECIPIENTS = 16
 MIB = 2**20
+CLONE_LIMIT = 20 * 1024 * MIB
+"""Bytes of data that a drill clones at most, where nobody says otherwise."""
 API = "https://api.supabase.com"
 """Where Supabase's Management API is."""
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,30}")
@@ -194,10 +196,17 @@ class Targets:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drill:
-    """One drill that the agent runs by itself."""
+    """One drill that the agent runs by itself.
+
+    Args:
+        clone: on a clone of the cluster's data, where the drill can; False: on small tables of its own.
+        clone_limit: bytes of that data, at most.
+    """
 
     name: str
     schedule: str
+    clone: bool = True
+    clone_limit: int = CLONE_LIMIT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,6 +252,8 @@ _COVERAGE = Setting("coverage", Kind.DURATION, 3600, 3660 * 86400)
 _TARGETS = tuple(
     Setting(n, Kind.DURATION, 1, 3660 * 86400) for n in ("rto", "rpo", "backup_age", "verification_age")
 )
+SIZE_OF_CLONE = Setting("clone_limit", Kind.SIZE, MIB, 2**50)
+_DRILL = (Setting("clone", Kind.SWITCH), SIZE_OF_CLONE)
 _TABLES = ("logical", "physical", "retention", "verify", "targets", "supabase")
 _SECRETS = ("encryption", "key_file", "key_env", "key_command", "recipients", "identity_files")
 
@@ -459,11 +470,11 @@ def _drills(body: Mapping[str, Any], where: str) -> tuple[Drill, ...]:
     found = []
     for index, table in enumerate(_tables(body, "drill", where)):
         place = f"{where}.drill[{index}]"
-        reject_unknown(table, ("name", "schedule"), place)
+        reject_unknown(table, ("name", "schedule", *(s.name for s in _DRILL)), place)
         name = _matching(table.get("name"), _NAME, f"{place}.name", "the name of a drill")
         if not (schedule := _schedule(table, place)):
             raise ConfigError(f"{place}.schedule", 'a cron expression such as "0 4 1 * *"', "nothing")
-        found.append(Drill(name=name, schedule=schedule))
+        found.append(Drill(name=name, schedule=schedule, **_values(_DRILL, table, place)))
     if len(found) > MAX_DRILLS:
         raise ConfigError(f"{where}.drill", f"at most {MAX_DRILLS} drills", str(len(found)))
     return tuple(found)

@@ -185,8 +185,12 @@ def stage(
 
 
 def put_archive(manifest: Manifest, chunks: Iterable[bytes], place: Path) -> Path:
-    """The archive as pg_restore takes it: a file, or a folder."""
-    target = place / ARCHIVE
+    """The archive as pg_restore takes it, a file or a folder, where nobody else can read it."""
+    private = place / "opened"
+    private.mkdir(
+        mode=0o700
+    )  # the folder that it is in may have to be open to the user a scratch server runs as
+    target = private / ARCHIVE
     if manifest.form == "custom":
         with target.open("wb") as file:
             for chunk in chunks:
@@ -365,11 +369,12 @@ def run_restore(
     *,
     tables: frozenset[str] | None = None,
     owners: bool = True,
+    rows: bool = True,
     jobs: int = JOBS,
 ) -> None:
     """pg_restore into an empty database; the first error ends it. Raises `BackupError` with its words.
 
-    ``tables``: full names of those that get rows; None: all.
+    ``tables``: full names of those that get rows; None: all. ``rows``: False: the schema only, whole.
     """
     tool = restore_program(manifest)
     partial = tables is not None or manifest.scope[0] not in {"all", "schema-only"}
@@ -379,6 +384,7 @@ def run_restore(
             *(str(tool), f"--dbname={line}", f"--use-list={contents_list}", f"--jobs={jobs}"),
             *("--exit-on-error", "--no-password"),
             *(() if owners else ("--no-owner", "--no-privileges")),
+            *(() if rows else ("--schema-only",)),
             str(staged.archive),
         ]
         with Child(arguments, environment, dsn=dsn, output=False) as child:

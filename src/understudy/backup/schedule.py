@@ -16,7 +16,7 @@ from typing import Final
 from cronsim import CronSim
 
 from understudy import strict_json
-from understudy.config_backup import Backup
+from understudy.config_backup import CLONE_LIMIT, Backup, Drill
 
 FORMAT: Final = 1
 MAX_BYTES: Final = 1024 * 1024
@@ -103,7 +103,7 @@ def jobs(policy: Backup) -> tuple[Job, ...]:
     found += [
         Job(
             name=f"drill_{drill.name.replace('-', '_')}",
-            command=("drill", "run", drill.name),
+            command=("drill", "run", drill.name, *_clone(drill)),
             schedule=drill.schedule,
             results=verdicts,
         )
@@ -111,6 +111,13 @@ def jobs(policy: Backup) -> tuple[Job, ...]:
     ]
     archived = policy.physical is not None and policy.physical.wal
     return tuple(job for job in found if job.schedule or (job.name == PHYSICAL and archived))
+
+
+def _clone(drill: Drill) -> tuple[str, ...]:
+    """The options of `drill run`; none where they are what it does by itself."""
+    if not drill.clone:
+        return ("--no-clone",)
+    return () if drill.clone_limit == CLONE_LIMIT else ("--clone-limit", str(drill.clone_limit))
 
 
 def due_at(job: Job, run: Run) -> datetime:

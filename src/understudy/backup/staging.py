@@ -56,5 +56,7 @@ def _sweep(place: Path) -> None:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(left, ignore_errors=True)
+                if left.exists():  # somebody who has not quite ended wrote there: the next sweep gets it
+                    (left / _LOCK).touch(mode=0o600)
             finally:
                 os.close(descriptor)

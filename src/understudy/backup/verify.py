@@ -199,12 +199,12 @@ def _decode(run: _Run, archive: Path) -> None:
     except BackupRefused:
         raise
     except BackupError as error:
-        run.add("archive", _whose(str(error)), str(error))
+        run.add("archive", whose(str(error)), str(error))
     else:
         run.add("archive", Verdict.PASS, "pg_restore decodes all of it")
 
 
-def _whose(words: str) -> Verdict:
+def whose(words: str) -> Verdict:
     """A failure of pg_restore: the backup's, or this machine's."""
     return Verdict.INCONCLUSIVE if any(phrase in words for phrase in _HERE) else Verdict.FAIL
 
@@ -248,7 +248,7 @@ def _restore_on(run: _Run, staged: Staged, dsn: str) -> None:
         restore.run_restore(manifest, staged, inside)
     except BackupError as error:
         # Without the locale of the original, a constraint or a partition on texts may rightly refuse a row.
-        run.add("restore", Verdict.INCONCLUSIVE if notes else _whose(str(error)), str(error))
+        run.add("restore", Verdict.INCONCLUSIVE if notes else whose(str(error)), str(error))
         run.checks += notes
         return
     run.restore_seconds = time.monotonic() - began

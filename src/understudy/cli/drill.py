@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from understudy.cli.common import Cli, CliError, Exit, leave, note, of, out, print_json, table
+from understudy.config_backup import CLONE_LIMIT, SIZE_OF_CLONE
+from understudy.config_values import parse
 from understudy.errors import ConfigError
 from understudy.model import Rpo
 from understudy.readiness import journal
@@ -90,6 +92,16 @@ def _last(found: Journal | None) -> str:
 def run(  # noqa: PLR0917 (options of a command line)
     context: typer.Context,
     names: Annotated[list[str], typer.Argument(metavar="DRILL...", help="Drills or presets: `drill list`.")],
+    clone: Annotated[
+        bool | None,
+        typer.Option(
+            "--clone/--no-clone",
+            help="With a clone of the cluster's data (so where backups are configured), or small tables.",
+        ),
+    ] = None,
+    clone_limit: Annotated[
+        str, typer.Option(metavar="SIZE", help="The largest data that is cloned.")
+    ] = f"{CLONE_LIMIT // 2**30}GB",
     production: Annotated[
         str,
         typer.Option(metavar="CLUSTER", help="Do it to this cluster, not to servers made for the drill."),
@@ -103,7 +115,10 @@ def run(  # noqa: PLR0917 (options of a command line)
     ] = None,
     junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write JUnit's XML there.")] = None,
 ) -> None:
-    """Run drills, one after another. Without --production they happen on servers that are made for it."""
+    """Run drills, one after another. Without --production they happen on servers that are made for it.
+
+    Where backups are configured those hold a clone of the cluster's data, for the drills of a change of primary.
+    """
     from understudy.drill import report as reports
     from understudy.drill.catalogue import NoSuchDrill, wanted
 
@@ -112,8 +127,12 @@ def run(  # noqa: PLR0917 (options of a command line)
         scenarios = wanted(tuple(names))
     except NoSuchDrill as error:
         raise CliError(str(error), Exit.USAGE) from None
-    setting = _setting(cli, production, really, escrow)
-    refused = [s.name for s in scenarios if setting.radius not in s.radii]
+    limit = int(parse(SIZE_OF_CLONE, clone_limit, "--clone-limit"))
+    setting = replace(_setting(cli, production, really, escrow), clone_limit=limit)
+    setting = _cloned(setting, clone)
+    refused = [
+        s.name for s in scenarios if setting.radius is Radius.PRODUCTION and setting.radius not in s.radii
+    ]
     if refused:
         raise CliError(f"{', '.join(refused)}: only in a sandbox; leave out --production", Exit.REFUSED)
     done, ends = _run_all(cli, scenarios, setting)
@@ -142,7 +161,8 @@ def _run_all(cli: Cli, scenarios: Sequence[AnyScenario], setting: Setting) -> tu
     for scenario in scenarios:
         note(f"drill {scenario.name}: {scenario.title}")
         try:
-            done.append(run_drill(scenario, setting, rto=rto, rpo=rpo, say=lambda text: note(f"  {text}")))
+            where = setting if setting.radius in scenario.radii else replace(setting, radius=Radius.SANDBOX)
+            done.append(run_drill(scenario, where, rto=rto, rpo=rpo, say=lambda text: note(f"  {text}")))
         except BackupRefused as error:
             raise CliError(f"another drill is at {setting.cluster}: {error}", Exit.REFUSED) from None
         except Interrupted as error:
@@ -199,6 +219,18 @@ def _setting(cli: Cli, production: str, really: str, escrow: Path | None) -> Set
     )
 
 
+def _cloned(setting: Setting, clone: bool | None) -> Setting:
+    """On a clone where that is asked for, or where backups are configured and nothing is said."""
+    if setting.radius is Radius.PRODUCTION:
+        if clone:
+            raise CliError("--clone: a drill in production has production's data", Exit.USAGE)
+        return setting
+    if clone and setting.config is None:
+        raise CliError("--clone: there is no configuration that says of what", Exit.USAGE)
+    configured = setting.config is not None and setting.config.backup is not None
+    return replace(setting, radius=Radius.CLONE) if clone or (clone is None and configured) else setting
+
+
 # --- when ---------------------------------------------------------------------------------------------------
 
 
@@ -242,8 +274,8 @@ def _scheduled(cli: Cli) -> list[Scheduled]:
     runs = schedules.met(jobs, memory, datetime.now(UTC)).runs
     return [
         Scheduled(
-            name=job.command[-1],
-            drills=_drills_of(job.command[-1]),
+            name=job.command[2],
+            drills=_drills_of(job.command[2]),
             schedule=job.schedule,
             due=schedules.due_at(job, runs[job.name]).isoformat(timespec="seconds"),
             last=runs[job.name].ended or None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,14 +99,18 @@ def rows(connection: psycopg.Connection) -> list[Row]:
 
 def rescued_rows(folder: Path) -> list[Row]:
     """The transactions in all rescue folders beneath ``folder``."""
-    found = []
+    rows = rescued_inserts(folder, "public", "pgbench_history")
+    return [(int(row["writer"]), int(row["seq"])) for row in rows]
+
+
+def rescued_inserts(folder: Path, schema: str, table: str) -> Iterator[Mapping[str, str]]:
+    """The rows that were inserted into a table, from all rescue folders beneath ``folder``; values are texts."""
     for changes in sorted(folder.glob("*/changes.jsonl")):
         with changes.open(encoding="utf-8") as lines:
             for line in lines:
                 record = json.loads(line)
-                if record["table"] == "pgbench_history" and record["op"] == "insert":
-                    found.append((int(record["new"]["writer"]), int(record["new"]["seq"])))
-    return found
+                if (record["schema"], record["table"], record["op"]) == (schema, table, "insert"):
+                    yield record["new"]
 
 
 # --- times --------------------------------------------------------------------------------------------------

@@ -127,10 +127,23 @@ class Lab:
                 self.folder / name, name=name, temporary=not self._keep, die_with_parent=True
             )
             self.servers[name] = self._stack.enter_context(server)
-            server.prepare(DATABASE, password=self._password)
+            self.prepare(server)
             if self._with_proxies:
                 self.proxies[name] = self._stack.enter_context(FaultProxy("127.0.0.1", server.port))
             self._say(f"server {name} runs on port {server.port}, with roles that are no superusers")
+
+    def prepare(self, server: EmbeddedPostgreSQL) -> None:
+        """The roles and the empty database of one server."""
+        server.prepare(DATABASE, password=self._password)
+
+    def fill(self) -> None:
+        """What `a` holds before the cluster is set up."""
+        accounts = tpcb.ACCOUNTS * self.scale
+        self._say(
+            f"pgbench's TPC-B tables: {accounts:,} accounts; its history gets a key, to be replicated by"
+        )
+        with self.connect("a") as connection:
+            tpcb.create(connection, self.scale)
 
     def dsn(self, node: str, user: str, *, proxied: bool = False) -> str:
         """A libpq URI of the lab's database; through the proxy where asked for and there is one."""
@@ -162,14 +175,12 @@ class Lab:
         self.cluster: Cluster = loaded.cluster(CLUSTER)
 
     def _set_up(self) -> None:
-        accounts = tpcb.ACCOUNTS * self.scale
-        self._say(
-            f"pgbench's TPC-B tables: {accounts:,} accounts; its history gets a key, to be replicated by"
-        )
-        with self.connect("a") as connection:
-            tpcb.create(connection, self.scale)
+        self.fill()
         self._say("understudy setup: copies everything from a to b and compares it")
-        run(self.config_file, "setup")
+        try:
+            run(self.config_file, "setup")
+        except RuntimeError as error:
+            raise LabError(str(error)) from None
         self.witness = SqliteWitness(self.directory / "witness.db", create=False)
         self._stack.callback(self.witness.close)
 

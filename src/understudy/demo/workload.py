@@ -22,6 +22,7 @@ import psycopg
 from understudy import config
 from understudy.client import CommitInDoubt, Pool
 from understudy.demo import tpcb
+from understudy.demo.audit import Row, rescued_inserts
 from understudy.demo.ledger import SIZE, Entry, Ledger, Reader, Status, read
 from understudy.lease import LeaseFile
 
@@ -100,14 +101,23 @@ def _name(canary: int, writer: int, seq: int) -> uuid.UUID:
     return uuid.UUID(int=(canary << _WRITER_BITS | writer) << _SEQ_BITS | seq)
 
 
-def canary_tokens(connection: psycopg.Connection, canary: int) -> list[tuple[int, int]]:
+def canary_tokens(connection: psycopg.Connection, canary: int) -> list[Row]:
     """(writer, seq) of every write of these canaries that a node holds."""
     first, last = _name(canary, 0, 0), _name(canary, 2**_WRITER_BITS - 1, 2**_SEQ_BITS - 1)
     query = "SELECT token FROM understudy.commit_token WHERE token BETWEEN %s AND %s"
     found: Iterable[tuple[uuid.UUID]] = connection.execute(query, (first, last)).fetchall()
-    return [
-        (token.int >> _SEQ_BITS & 2**_WRITER_BITS - 1, token.int & 2**_SEQ_BITS - 1) for (token,) in found
-    ]
+    return [_row(token) for (token,) in found]
+
+
+def rescued_tokens(folder: Path, canary: int) -> list[Row]:
+    """(writer, seq) of every write of these canaries in the rescue folders beneath ``folder``."""
+    inserts = rescued_inserts(folder, "understudy", "commit_token")
+    tokens = [uuid.UUID(row["token"]) for row in inserts]
+    return [_row(token) for token in tokens if token.int >> _SEQ_BITS + _WRITER_BITS == canary]
+
+
+def _row(token: uuid.UUID) -> Row:
+    return token.int >> _SEQ_BITS & 2**_WRITER_BITS - 1, token.int & 2**_SEQ_BITS - 1
 
 
 class Plain:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -11,7 +10,7 @@ from typing import Final
 from understudy.demo import audit
 from understudy.demo.ledger import Entry, Status
 from understudy.drill.definition import Scenario
-from understudy.drill.pair import SETTLE, SILENCE, STEADY, Pair, Sandbox, open_pair, open_sandbox
+from understudy.drill.pair import SILENCE, STEADY, Pair, Sandbox, open_pair, open_servers
 from understudy.drill.stage import Aborted, Stage
 from understudy.model import Rpo
 from understudy.readiness.journal import Loss, Radius, Recovery
@@ -29,7 +28,7 @@ def switchover(stage: Stage, pair: Pair) -> None:
     home, target = pair.state.primary, pair.state.other
     _planned(stage, pair, target, measured=True)
     with stage.activity("wait until the pair is healthy again"):
-        stage.wait("a healthy pair", pair.settled, SETTLE)
+        stage.wait("a healthy pair", pair.settled, pair.settle)
     _planned(stage, pair, home, measured=False)
     _settle_and_count(stage, pair)
 
@@ -40,7 +39,7 @@ def failback(stage: Stage, pair: Pair) -> None:
     if pair.state.primary == home:
         _planned(stage, pair, pair.state.other, measured=False)
         with stage.activity("wait until the pair is healthy again"):
-            stage.wait("a healthy pair", pair.settled, SETTLE)
+            stage.wait("a healthy pair", pair.settled, pair.settle)
     _planned(stage, pair, home, measured=True)
     _settle_and_count(stage, pair)
 
@@ -50,7 +49,7 @@ def crash(stage: Stage, pair: Sandbox) -> None:
     node = _lose(stage, pair, "kill -9 the primary's server", lambda n: pair.lab.servers[n].kill())
     with stage.activity(f"start {node} again and wait until it follows, verified"):
         pair.lab.servers[node].start()
-        stage.wait("a healthy pair", pair.settled, SETTLE)
+        stage.wait("a healthy pair", pair.settled, pair.settle)
     _settle_and_count(stage, pair)
 
 
@@ -59,18 +58,14 @@ def freeze(stage: Stage, pair: Sandbox) -> None:
     node = _lose(stage, pair, "freeze the primary's server (SIGSTOP)", lambda n: pair.lab.servers[n].freeze())
     with stage.activity(f"thaw {node} and wait until it follows, verified"):
         pair.lab.servers[node].thaw()
-        stage.wait("a healthy pair", pair.settled, SETTLE)
+        stage.wait("a healthy pair", pair.settled, pair.settle)
     _settle_and_count(stage, pair)
 
 
 def region(stage: Stage, pair: Sandbox) -> None:
     """The primary's server and its files are gone for good; the other one must do alone."""
-
-    def destroy(node: str) -> None:
-        pair.lab.servers[node].kill()
-        shutil.rmtree(pair.lab.servers[node].folder)
-
-    node = _lose(stage, pair, "kill -9 the primary's server and remove its files", destroy)
+    what = "kill -9 the primary's server and remove its files"
+    node = _lose(stage, pair, what, lambda n: pair.lab.servers[n].destroy())
     pair.alone = True
     with stage.activity("write on without a standby"):
         before = len(pair.entries())
@@ -175,7 +170,7 @@ def _resumed(entries: Sequence[Entry], epoch: int) -> float:
 
 def _settle_and_count(stage: Stage, pair: Pair) -> None:
     with stage.activity("wait until the pair is healthy"):
-        stage.wait("a healthy pair", pair.settled, SETTLE)
+        stage.wait("a healthy pair", pair.settled, pair.settle)
     _account(stage, pair)
 
 
@@ -230,7 +225,7 @@ SCENARIOS: Final = (
         by_hand=("understudy switchover", "understudy status", "understudy verify"),
         open=open_pair,
         run=switchover,
-        radii=(Radius.SANDBOX, Radius.PRODUCTION),
+        radii=(Radius.SANDBOX, Radius.CLONE, Radius.PRODUCTION),
     ),
     Scenario(
         name="failback",
@@ -245,7 +240,7 @@ SCENARIOS: Final = (
         by_hand=("understudy status", "understudy failback", "understudy verify"),
         open=open_pair,
         run=failback,
-        radii=(Radius.SANDBOX, Radius.PRODUCTION),
+        radii=(Radius.SANDBOX, Radius.CLONE, Radius.PRODUCTION),
     ),
     Scenario(
         name="failover-crash",
@@ -264,7 +259,8 @@ SCENARIOS: Final = (
             "where failover was refused: `understudy failover --accept-loss`, after reading what it says is lost",
             "understudy rescue list",
         ),
-        open=open_sandbox,
+        open=open_servers,
+        radii=(Radius.SANDBOX, Radius.CLONE),
         run=crash,
     ),
     Scenario(
@@ -279,7 +275,8 @@ SCENARIOS: Final = (
             "compare the canaries' ledgers with the primary and the rescue folders",
         ),
         by_hand=("understudy status", "understudy explain", "understudy rescue list"),
-        open=open_sandbox,
+        open=open_servers,
+        radii=(Radius.SANDBOX, Radius.CLONE),
         run=freeze,
     ),
     Scenario(
@@ -301,7 +298,8 @@ SCENARIOS: Final = (
             "make a new server; restore the newest backup into it (`understudy backup restore`)",
             "put its address in place of the lost one's, and run `understudy setup`",
         ),
-        open=open_sandbox,
+        open=open_servers,
+        radii=(Radius.SANDBOX, Radius.CLONE),
         run=region,
     ),
 )

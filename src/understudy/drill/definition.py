@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from understudy.config import Config
+from understudy.config_backup import CLONE_LIMIT
 from understudy.drill.stage import Stage
 from understudy.model import Rpo
 from understudy.readiness.journal import Check, Radius
@@ -38,6 +39,7 @@ class Setting:
         config: None: no configuration is there; then only sandboxes can be made.
         cluster: its name; of a sandbox: what the journal is filed under.
         mode: rpo of a sandbox, the cluster's own where there is one.
+        clone_limit: bytes of the data that is cloned, at most.
         escrow: the copy of the keys that is kept elsewhere, for the drill `key-loss` in production.
     """
 
@@ -45,6 +47,7 @@ class Setting:
     cluster: str
     mode: Rpo
     config: Config | None = None
+    clone_limit: int = CLONE_LIMIT
     escrow: Path | None = None
 
 
@@ -56,7 +59,7 @@ class Scenario(Generic[W]):
         name: as on the command line. title: a sentence without a full stop.
         hypothesis: what should hold. abort_rule: when it is stopped. method: what is done, step by step, for people;
             the runbook prints it. by_hand: what a person does when this happens in earnest.
-        radii: what it may be done to; the first is the default.
+        radii: what it may be done to.
         must_fail: it breaks something on purpose, and passes where that is noticed.
         open: makes the world it is done to. run: does it; what it finds is noted on the stage.
     """

@@ -1,4 +1,4 @@
-"""The pair a change of primary is drilled on: two servers of our own, or the cluster that people use.
+"""The pair a change of primary is drilled on: two servers of our own, a clone, or the cluster that people use.
 
 In both, canaries write all the time and keep ledgers of what they were told; the databases are asked afterwards.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,11 +15,13 @@ from typing import Final
 import psycopg
 
 from understudy.agent.orders import OrderError, Orders
+from understudy.backup import staging
 from understudy.config import Config
 from understudy.demo import audit
 from understudy.demo.lab import MANUAL, Lab, at_rest, compare
 from understudy.demo.ledger import Entry, Reader, Status
-from understudy.demo.workload import Writers, canary_tokens
+from understudy.demo.workload import Writers, canary_tokens, rescued_tokens
+from understudy.drill import clone
 from understudy.drill.definition import Setting
 from understudy.drill.stage import Aborted, Stage
 from understudy.engines.base import VerifyReport
@@ -33,7 +34,12 @@ from understudy.witness.base import Event
 STEADY: Final = 1.0  # seconds of undisturbed writing before and after
 SILENCE: Final = 30.0  # seconds without an acknowledgement after which a drill is aborted
 SETTLE: Final = 120.0  # seconds for a repair
-_CANARIES: Final = {Radius.SANDBOX: (4, 0.005), Radius.PRODUCTION: (2, 0.02)}
+SETTLE_RATE: Final = 10e6  # bytes of a clone that a repair reads in a second, at least
+_CANARIES: Final = {
+    Radius.SANDBOX: (4, 0.005),
+    Radius.CLONE: (4, 0.005),
+    Radius.PRODUCTION: (2, 0.02),
+}
 """How many writers, and seconds between two writes of each: in production a hundred small rows a second."""
 
 
@@ -44,7 +50,10 @@ class Pair:
         fault_at: when the fault began, on the stage's clock.
         alone: one node is gone for good: nothing is expected of the pair any more, only of the other node.
         home: the node that is to be primary when the drill is over.
+        settle: seconds that a repair may take.
     """
+
+    settle = SETTLE
 
     def __init__(
         self, cluster: Cluster, witness: SqliteWitness, directory: Path, writers: Writers, stage: Stage
@@ -100,13 +109,17 @@ class Pair:
             self.cluster.node(self.state.primary).admin_dsn, connect_timeout=10
         ) as connection:
             present = self._present(connection)
-        entries, rescued = self.entries(), audit.rescued_rows(self.directory / "rescue")
+        entries, rescued = self.entries(), self._rescued(self.directory / "rescue")
         return audit.count(entries, present, rescued), audit.oldest_lost(entries, [*present, *rescued])
 
     def _present(self, connection: psycopg.Connection) -> Sequence[audit.Row]:
         return (
             canary_tokens(connection, self.writers.canary) if self.writers.canary else audit.rows(connection)
         )
+
+    def _rescued(self, folder: Path) -> Sequence[audit.Row]:
+        canary = self.writers.canary
+        return rescued_tokens(folder, canary) if canary else audit.rescued_rows(folder)
 
     def verify(self) -> VerifyReport:
         """Compare the contents of both nodes at one position."""
@@ -125,7 +138,7 @@ class Pair:
     def _healthy(self) -> Check:
         began = time.monotonic()
         with contextlib.suppress(Aborted):  # the check says what was found instead
-            self.stage.wait("a healthy pair", self.settled, SETTLE)
+            self.stage.wait("a healthy pair", self.settled, self.settle)
         what = "both nodes have their roles and the standby is verified"
         return _check(what, self.settled(), self._roles(), began)
 
@@ -216,8 +229,8 @@ class Sandbox(Pair):
 @contextlib.contextmanager
 def open_pair(stage: Stage, setting: Setting) -> Iterator[Pair]:
     """The pair that the setting asks for, with canaries that write. Raises `Aborted` where it cannot be had."""
-    if setting.radius is Radius.SANDBOX:
-        with open_sandbox(stage, setting) as sandbox:
+    if setting.radius is not Radius.PRODUCTION:
+        with open_servers(stage, setting) as sandbox:
             yield sandbox
         return
     if setting.config is None:
@@ -227,19 +240,46 @@ def open_pair(stage: Stage, setting: Setting) -> Iterator[Pair]:
 
 
 @contextlib.contextmanager
+def open_servers(stage: Stage, setting: Setting) -> Iterator[Sandbox]:
+    """Two servers of our own with a clone of the cluster's data, or with TPC-B's tables, as the setting asks for."""
+    if setting.radius is not Radius.CLONE:
+        with open_sandbox(stage, setting) as sandbox:
+            yield sandbox
+        return
+    with staging.folder() as place, contextlib.ExitStack() as stack:
+        with stage.activity("make a clone: two servers with your data, an agent and canaries"):
+            original = clone.find(stage, setting, place)
+            lab = clone.CloneLab(stage, original, place, setting.mode)
+            made = _peopled(stage, stack, lab, setting.radius, canary=_new_canary())
+            made.settle = SETTLE + original.size / SETTLE_RATE
+        yield made
+
+
+@contextlib.contextmanager
 def open_sandbox(stage: Stage, setting: Setting, *, tables: str = "") -> Iterator[Sandbox]:
     """Two servers of our own with TPC-B's tables, an agent, and canaries. ``tables``: more of its configuration."""
-    with contextlib.ExitStack() as stack:
+    with staging.folder() as place, contextlib.ExitStack() as stack:
         with stage.activity("make two servers, an agent and canaries"):
-            lab = stack.enter_context(
-                Lab(mode=setting.mode, scale=1, policy=MANUAL, tables=tables, say=stage.say)
+            lab = Lab(
+                mode=setting.mode, scale=1, policy=MANUAL, folder=place / "lab", tables=tables, say=stage.say
             )
-            writers = stack.enter_context(
-                _canaries(lab.folder / "ledgers", lab.config_file, Radius.SANDBOX, canary=0)
-            )
-            sandbox = Sandbox(lab, writers, stage)
-            stage.abort = sandbox.trouble
-        yield sandbox
+            made = _peopled(stage, stack, lab, Radius.SANDBOX, canary=0)
+        yield made
+
+
+def _peopled(stage: Stage, stack: contextlib.ExitStack, lab: Lab, radius: Radius, *, canary: int) -> Sandbox:
+    """The laboratory, begun, with canaries. All of it ends with the stack."""
+    stack.enter_context(lab)
+    ledgers = lab.folder / "ledgers"
+    writers = stack.enter_context(_canaries(ledgers, lab.config_file, radius, canary=canary))
+    sandbox = Sandbox(lab, writers, stage)
+    stage.abort = sandbox.trouble
+    return sandbox
+
+
+def _new_canary() -> int:
+    """The number of canaries that write tokens; not 0, and nobody else's."""
+    return secrets.randbits(48) | 1 << 47
 
 
 @contextlib.contextmanager
@@ -248,13 +288,11 @@ def _open_production(stage: Stage, config: Config, name: str) -> Iterator[Produc
     path = config.directory / "witness.db"
     if not path.exists():
         raise Aborted(f"witness {path}: there is none; a drill runs on the host of the agent, as its user")
-    canary = secrets.randbits(48) | 1 << 47
+    file = Path(config.source)
     with (
         contextlib.closing(SqliteWitness(path, create=False)) as witness,
-        tempfile.TemporaryDirectory(prefix="understudy-drill-") as folder,
-        _canaries(
-            Path(folder), Path(config.source), Radius.PRODUCTION, canary=canary, cluster=name
-        ) as writers,
+        staging.folder() as folder,
+        _canaries(folder, file, Radius.PRODUCTION, canary=_new_canary(), cluster=name) as writers,
     ):
         pair = Production(cluster, witness, config.directory, writers, stage)
         stage.abort = pair.trouble

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from understudy import config as configuration
-from understudy.backup import archiving
+from understudy.backup import archiving, staging
 from understudy.backup.keys import write_new
 from understudy.backup.manifest import Kind, Manifest
 from understudy.backup.shelf import Shelf
@@ -175,8 +174,7 @@ def _production(setting: Setting) -> Vault:
 
 @contextlib.contextmanager
 def _sandbox(stage: Stage, setting: Setting, tables: str) -> Iterator[Vault]:
-    with tempfile.TemporaryDirectory(prefix="understudy-drill-") as made:
-        place = Path(made)
+    with staging.folder() as place:
         (place / "destination").mkdir()
         write_new(place / _KEY)
         escrow = place / "escrow" / _KEY  # elsewhere, as far as a drill has an elsewhere
