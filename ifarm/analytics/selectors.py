@@ -1,30 +1,37 @@
 """The numbers of a dashboard, each by one plain query; nothing is kept.
 
 Sums and counts, never averages: those of farms can be added to those of a tenant. Money is summed by currency, of
-living animals only. Revenue and expenses of a span are `financial.selectors.results_of_farm`; the milk of a day is in
-the daily summaries of `production`.
+living animals only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
-from django.db.models import Count, DateField, F, Max, Min, Q, QuerySet, Sum, Value
+from django.db.models import Count, DateField, F, Max, Min, OuterRef, Q, QuerySet, Subquery, Sum, Value
 
+from ifarm.animals.models import Animal
 from ifarm.animals.policies import ANIMALS, BODY_CONDITIONS, MOVEMENTS, WEIGHTS
+from ifarm.animals.selectors import list_animals
 from ifarm.animals.words import Status
 from ifarm.core.actors import Actor
 from ifarm.core.policies import Policy
-from ifarm.financial.models import Sale
-from ifarm.financial.policies import SALES
+from ifarm.farms.policies import FARMS
+from ifarm.financial.models import Sale, SaleLine
+from ifarm.financial.policies import EXPENSES, SALES
+from ifarm.financial.selectors import earned, spent
+from ifarm.health.models import HealthCheck
 from ifarm.health.policies import HEALTH_CHECKS, TREATMENTS
+from ifarm.health.withdrawal import day_at
+from ifarm.production.policies import SUMMARIES
 
 MOST: Final = 100
+"""Rows of what was last."""
 _DAYS_A_MONTH: Final = Decimal("30.4375")
 """Of the Julian year: 365.25 / 12."""
 
@@ -52,9 +59,36 @@ class Herd:
     @property
     def average_age_months(self) -> Decimal | None:
         """With one digit; None where no age is known."""
-        if not self.aged:
-            return None
-        return (self.age_days / _DAYS_A_MONTH / self.aged).quantize(Decimal("0.1"))
+        return months(Decimal(self.age_days) / self.aged) if self.aged else None
+
+
+def months(days: Decimal | int) -> Decimal:
+    """An age in months, with one digit."""
+    return (days / _DAYS_A_MONTH).quantize(Decimal("0.1"))
+
+
+Sums = Mapping[str, Decimal]
+"""Amounts by currency."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """Today at a glance. ``revenue`` and ``expenses``: of the month up to today; None where the role may not see."""
+
+    as_of: date
+    herd: Herd
+    revenue: Sums | None
+    expenses: Sums | None
+    milk_kg: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Sold:
+    """Animals sold in one currency."""
+
+    amount: Decimal
+    animals: int
+    sales: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,3 +186,45 @@ def recent_sales(actor: Actor, limit: int = 5) -> QuerySet[Sale]:
     SALES.require(actor, "view")
     rows = SALES.instances(actor).select_related("buyer", "farm")
     return rows.order_by("-sale_date", "-id")[: min(limit, MOST)]
+
+
+def stats(actor: Actor, today: date, now: datetime) -> Stats:
+    """What the dashboard begins with. ``today`` is the tenant's day; milk is that of each farm's own day."""
+    month = today.replace(day=1)
+    return Stats(
+        today,
+        herd(actor, today),
+        earned(actor, month, today) if SALES.may(actor, "view") else None,
+        spent(actor, month, today) if EXPENSES.may(actor, "view") else None,
+        milk_of_today(actor, now),
+    )
+
+
+def milk_of_today(actor: Actor, now: datetime) -> Decimal:
+    """Kilograms that were milked so far on the day it is on each of the actor's farms."""
+    zones = FARMS.instances(actor).order_by().values_list("timezone", flat=True).distinct()
+    here = Q(pk__in=[])
+    for zone in zones:
+        here |= Q(farm__timezone=zone, day=day_at(zone, now))
+    milk: Decimal | None = SUMMARIES.instances(actor).filter(here).aggregate(Sum("milk_kg"))["milk_kg__sum"]
+    return milk or Decimal("0.00")
+
+
+def sold(actor: Actor, first: date, last: date) -> dict[str, Sold]:
+    """Animals sold from ``first`` to ``last``, by currency. Raises `NotAllowed`."""
+    SALES.require(actor, "view")
+    sales = SALES.instances(actor).filter(sale_date__range=(first, last))
+    rows = (
+        SaleLine.objects.filter(sale__in=sales)
+        .order_by("sale__currency")
+        .values_list("sale__currency")
+        .annotate(Sum("amount"), Count("id"), Count("sale", distinct=True))
+    )
+    return {currency: Sold(amount, animals, count) for currency, amount, animals, count in rows}
+
+
+def dashboard_animals(actor: Actor) -> QuerySet[Animal]:
+    """Animals by tag, with farm, breed and the status of their last check."""
+    checks = HealthCheck.objects.filter(animal=OuterRef("pk")).order_by("-checked_at", "-id")
+    rows = list_animals(actor).annotate(current_health_status=Subquery(checks.values("health_status")[:1]))
+    return rows.order_by("tag_number", "id")

@@ -13,6 +13,7 @@ from django.db.models import Q, QuerySet, Sum
 from ifarm.animals.models import GroupMembership
 from ifarm.animals.policies import access_animal
 from ifarm.core.actors import Actor
+from ifarm.farms.models import Farm
 from ifarm.farms.policies import access_farm
 from ifarm.financial.models import (
     Contact,
@@ -105,25 +106,47 @@ def results_of_farm(actor: Actor, farm_id: UUID, first: date, last: date) -> lis
     """Sales and purchases of animals and expenses that were approved, of the days from ``first`` to ``last``; a row for
     each currency, by its code. Amounts of two currencies are never added.
     """
-    farm = access_farm(actor, farm_id)
+    return _results(actor, first, last, farm=access_farm(actor, farm_id))
 
-    def sums(rows: QuerySet[Sale] | QuerySet[Purchase] | QuerySet[Expense]) -> dict[str, Decimal]:
-        return dict(rows.filter(farm=farm).order_by().values_list("currency").annotate(Sum("amount")))
 
-    sold = sums(SALES.instances(actor).filter(sale_date__range=(first, last)))
-    bought = sums(PURCHASES.instances(actor).filter(purchase_date__range=(first, last)))
-    spent = sums(EXPENSES.instances(actor).filter(expense_date__range=(first, last), status__in=SPENT))
+def results_of_farms(actor: Actor, first: date, last: date) -> list[Result]:
+    """Those of all the actor's farms together."""
+    return _results(actor, first, last)
+
+
+def _results(actor: Actor, first: date, last: date, **only: Farm) -> list[Result]:
+    purchases = PURCHASES.instances(actor).filter(purchase_date__range=(first, last), **only)
+    income, costs, bought = (
+        earned(actor, first, last, **only),
+        spent(actor, first, last, **only),
+        _sums(purchases),
+    )
     nothing = Decimal(0)
-    litres = litres_of_farm(actor, farm_id, first, last)
+    litres = _litres(actor, first, last, **only)
     return [
-        Result(code, sold.get(code, nothing), bought.get(code, nothing), spent.get(code, nothing), litres)
-        for code in sorted({*sold, *bought, *spent})
+        Result(code, income.get(code, nothing), bought.get(code, nothing), costs.get(code, nothing), litres)
+        for code in sorted({*income, *bought, *costs})
     ]
 
 
-def litres_of_farm(actor: Actor, farm_id: UUID, first: date, last: date) -> Decimal:
+def earned(actor: Actor, first: date, last: date, **only: Farm) -> dict[str, Decimal]:
+    """What animals were sold for from ``first`` to ``last``, by currency; ``farm=``: of one farm."""
+    return _sums(SALES.instances(actor).filter(sale_date__range=(first, last), **only))
+
+
+def spent(actor: Actor, first: date, last: date, **only: Farm) -> dict[str, Decimal]:
+    """Expenses that were approved, from ``first`` to ``last``, by currency; ``farm=``: of one farm."""
+    rows = EXPENSES.instances(actor).filter(expense_date__range=(first, last), status__in=SPENT, **only)
+    return _sums(rows)
+
+
+def _sums(rows: QuerySet[Sale] | QuerySet[Purchase] | QuerySet[Expense]) -> dict[str, Decimal]:
+    return dict(rows.order_by("currency").values_list("currency").annotate(Sum("amount")))
+
+
+def _litres(actor: Actor, first: date, last: date, **only: Farm) -> Decimal:
     """Milk of those days, in litres, from the kilograms that are recorded."""
-    days = SUMMARIES.instances(actor).filter(farm_id=farm_id, day__range=(first, last))
+    days = SUMMARIES.instances(actor).filter(day__range=(first, last), **only)
     kilograms = days.aggregate(Sum("milk_kg"))["milk_kg__sum"] or Decimal(0)
     return (kilograms / KILOGRAMS_PER_LITRE).quantize(Decimal("0.01"))
 

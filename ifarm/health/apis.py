@@ -24,6 +24,7 @@ from ifarm.health.serializers import (
     HealthCheckInput,
     HealthCheckOutput,
     HealthOutput,
+    HealthRecordsOutput,
     TreatmentChange,
     TreatmentInput,
     TreatmentOutput,
@@ -47,6 +48,15 @@ class ChecksApi(TenantView):
         """A new check."""
         status = HealthStatus(data["health_status"])
         return services.record_check(self.actor, animal_id, **{**data, "health_status": status})
+
+
+class HealthRecordsApi(ChecksApi):
+    """What is known of an animal's health, as the documents show it."""
+
+    @operation(HEALTH_CHECKS, "view", output=HealthRecordsOutput)
+    def get(self, animal_id: UUID) -> selectors.Records:
+        """The last checks and vaccinations; all are in `health-checks/` and `treatments/?kind=Vaccination`."""
+        return selectors.records_of(self.actor, animal_id)
 
 
 class CheckApi(TenantView):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from typing import Final
 from uuid import UUID
 
 from django.db.models import DateField, F, Func, QuerySet
@@ -35,6 +36,10 @@ from ifarm.health.policies import (
     access_treatment,
 )
 from ifarm.health.withdrawal import day_at
+from ifarm.health.words import TreatmentKind
+
+RECORDS: Final = 30
+"""How many checks, and vaccinations, `animals/{id}/health_records` shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,25 @@ class Condition:
     health_status: str | None
     checked_at: datetime | None
     in_withdrawal: list[Clock]
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """The last of what is known of an animal's health, newest first; `RECORDS` of each at most."""
+
+    health_checks: list[HealthCheck]
+    vaccinations: list[Treatment]
+
+
+def records_of(actor: Actor, animal_id: UUID) -> Records:
+    """The last checks and vaccinations of an animal; no vaccinations for a role that may not see treatments."""
+    animal = access_animal(actor, animal_id)
+    checks = HEALTH_CHECKS.instances(actor).filter(animal=animal).order_by("-checked_at", "-id")
+    given: list[Treatment] = []
+    if TREATMENTS.may(actor, "view"):
+        rows = list_treatments(actor).filter(animal=animal, kind=TreatmentKind.VACCINATION.value)
+        given = list(rows.order_by("-treated_at", "-id")[:RECORDS])
+    return Records(list(checks[:RECORDS]), given)
 
 
 def list_checks(actor: Actor, animal_id: UUID) -> QuerySet[HealthCheck]:

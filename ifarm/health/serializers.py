@@ -229,6 +229,13 @@ class TreatmentOutput(serializers.Serializer):
     modified_at = serializers.DateTimeField()
 
 
+class HealthRecordsOutput(serializers.Serializer):
+    """The last checks and vaccinations of an animal, newest first."""
+
+    health_checks = HealthCheckOutput(many=True)
+    vaccinations = TreatmentOutput(many=True)
+
+
 class GroupTreatmentInput(SourceInput, TreatmentChange):
     """One dose for each animal of a group: ``quantity`` for all, or ``quantity_per_kg`` of body weight."""
 

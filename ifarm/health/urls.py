@@ -5,7 +5,8 @@ from django.urls import path
 from ifarm.health import apis, apis_medicines
 
 routes = [
-    path("animals/<uuid:animal_id>/health_records/", apis.ChecksApi.as_view(), name="health-records"),
+    path("animals/<uuid:animal_id>/health_records/", apis.HealthRecordsApi.as_view(), name="health-records"),
+    path("animals/<uuid:animal_id>/health-checks/", apis.ChecksApi.as_view(), name="health-checks"),
     path("health_records/<uuid:check_id>/", apis.CheckApi.as_view(), name="health-record"),
     path("animals/<uuid:animal_id>/health/", apis.HealthApi.as_view(), name="animal-health"),
     path(

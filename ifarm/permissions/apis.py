@@ -10,7 +10,7 @@ from django.db.models import QuerySet
 
 from ifarm.api.pages import Order
 from ifarm.api.views import TenantView, operation
-from ifarm.core.actors import Role
+from ifarm.core.actors import Actor, Role
 from ifarm.core.versions import Seen
 from ifarm.permissions import selectors, services
 from ifarm.permissions.models import ApiToken, Invitation, Membership
@@ -34,6 +34,11 @@ class MembersApi(TenantView):
     def get(self) -> QuerySet[Membership]:
         """All members; also those who have left."""
         return selectors.list_memberships(self.actor)
+
+    @operation(INVITATIONS, "add", input=InvitationInput, output=NewInvitationOutput, status=201)
+    def post(self, data: Mapping[str, Any]) -> Invitation:
+        """Ask somebody to become one, as `invitations/` does: nobody is made a member without their own consent."""
+        return _invited(self.actor, data)
 
 
 class MemberApi(TenantView):
@@ -66,9 +71,7 @@ class InvitationsApi(TenantView):
     @operation(INVITATIONS, "add", input=InvitationInput, output=NewInvitationOutput, status=201)
     def post(self, data: Mapping[str, Any]) -> Invitation:
         """Ask somebody; the answer has the secret, once."""
-        invitation, secret = services.invite(self.actor, **{**data, "role": Role(data["role"])})
-        invitation.told_secret = secret.text
-        return invitation
+        return _invited(self.actor, data)
 
 
 class InvitationApi(TenantView):
@@ -103,3 +106,9 @@ class TokenApi(TenantView):
     def delete(self, token_id: UUID) -> None:
         """Revoke it."""
         services.revoke_token(self.actor, token_id)
+
+
+def _invited(actor: Actor, data: Mapping[str, Any]) -> Invitation:
+    invitation, secret = services.invite(actor, **{**data, "role": Role(data["role"])})
+    invitation.told_secret = secret.text
+    return invitation

@@ -94,6 +94,7 @@ def dose(actor: Actor, ids: Ids) -> UUID:
         return UUID(str(TreatmentDose.objects.get(treatment_id=ids["treatment_id"]).id))
 
 
+@examples.body("health-checks", "POST")
 @examples.body("health-records", "POST")
 def new_check(ids: Ids, number: int) -> dict[str, Any]:
     return {
@@ -208,5 +209,5 @@ def more_withdrawals(actor: Actor, ids: Ids, number: int) -> None:
 
 
 examples.queries["medicines"] = 4  # what the labels say
-for route in ("health-records", "animal-treatments", "doses", "batch-moves"):
+for route in ("health-checks", "animal-treatments", "doses", "batch-moves"):
     examples.queries[route] = 4  # the animal, treatment or batch, which may be out of bounds

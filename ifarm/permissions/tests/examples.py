@@ -36,6 +36,7 @@ def changed_member(ids: Ids, number: int) -> dict[str, Any]:
     return {"role": "vet", "all_farms": False, "farm_ids": [str(ids["farm_id"])]}
 
 
+@examples.body("users", "POST")
 @examples.body("invitations", "POST")
 def new_invitation(ids: Ids, number: int) -> dict[str, Any]:
     return {"email": f"new{number}@example.org", "role": "worker", "farm_ids": [str(ids["farm_id"])]}
