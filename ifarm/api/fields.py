@@ -5,7 +5,12 @@ from __future__ import annotations
 from typing import Any
 from zoneinfo import available_timezones
 
+from django.utils import timezone
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
+
+from ifarm.api.problems import as_problem, members
+from ifarm.core.errors import Problem
 
 
 class PartInput(serializers.Serializer):
@@ -31,3 +36,56 @@ class ZoneField(serializers.CharField):
         if name not in available_timezones():
             raise serializers.ValidationError("expected a time zone such as Europe/Vienna")
         return str(name)
+
+
+class MomentField(serializers.DateTimeField):
+    """A time with its offset to UTC: a device whose zone nobody knows would be hours wrong."""
+
+    def enforce_timezone(self, value: Any) -> Any:
+        """Raises ValidationError for a time without an offset."""
+        if timezone.is_naive(value):
+            raise serializers.ValidationError(
+                "expected a time with its offset, as in 2024-05-01T06:30:00+02:00"
+            )
+        return super().enforce_timezone(value)
+
+
+@extend_schema_field({"type": "array", "items": {}, "minItems": 1})
+class RowsField(serializers.ListField):
+    """Rows that are judged one by one: each becomes its data, or the `Invalid` that says what is wrong with it.
+
+    The document names no shape for a row, since a row of another shape is no reason to refuse its neighbours.
+    """
+
+    def __init__(self, row: serializers.Serializer, *, most: int) -> None:
+        self.most = most
+        super().__init__(child=row, allow_empty=False)
+
+    def to_internal_value(self, data: Any) -> list[dict[str, Any] | Problem]:
+        """One entry for each row. Raises ValidationError where there are too many, before the first is looked at."""
+        if isinstance(data, list) and len(data) > self.most:
+            raise serializers.ValidationError(f"expected {self.most} rows or fewer, found {len(data)}")
+        found: list[dict[str, Any] | Problem] = super().to_internal_value(data)
+        return found
+
+    def run_child_validation(self, data: Any) -> list[dict[str, Any] | Problem]:
+        """Each row by itself."""
+        return [self._judged(row) for row in data]
+
+    def _judged(self, row: Any) -> dict[str, Any] | Problem:
+        assert self.child is not None
+        try:
+            checked: dict[str, Any] = self.child.run_validation(row)
+        except serializers.ValidationError as error:
+            problem = as_problem(error)
+            assert problem is not None
+            return problem
+        return checked
+
+
+class ProblemField(serializers.Field):
+    """A problem inside an answer, as the answer itself would be one (RFC 9457); null where there is none."""
+
+    def to_representation(self, value: Problem) -> dict[str, Any]:
+        """Its members."""
+        return members(value)

@@ -35,14 +35,7 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
     problem = as_problem(error)
     if problem is None:
         return None
-    body = {
-        "type": TYPES + problem.type,
-        "title": problem.title,
-        "status": problem.status,
-        "detail": problem.detail,
-        "instance": request.path,
-        **problem.extra,
-    }
+    body = {**members(problem), "instance": request.path}
     return Response(body, problem.status, headers=problem.headers, content_type=CONTENT_TYPE)
 
 
@@ -71,14 +64,19 @@ class Failover(DatabaseFailoverMiddleware):
         )
 
 
-def _plain(problem: errors.Problem) -> JsonResponse:
-    body = {
+def members(problem: errors.Problem) -> dict[str, Any]:
+    """What a problem says, also as a part of a larger answer."""
+    return {
         "type": TYPES + problem.type,
         "title": problem.title,
         "status": problem.status,
         "detail": problem.detail,
+        **problem.extra,
     }
-    return JsonResponse(body, status=problem.status, content_type=CONTENT_TYPE)
+
+
+def _plain(problem: errors.Problem) -> JsonResponse:
+    return JsonResponse(members(problem), status=problem.status, content_type=CONTENT_TYPE)
 
 
 def _unavailable(error: BaseException) -> Response:

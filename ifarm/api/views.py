@@ -111,7 +111,7 @@ class TenantView(APIView):
     def _actor(self) -> Actor:
         token = self.request.auth
         if isinstance(token, ApiToken):
-            return actor_of(token.membership)
+            return actor_of(token.membership, token)
         return actor_for(self.request.user.id)
 
     def _answer(self, kwargs: Mapping[str, Any]) -> Response:

@@ -35,6 +35,7 @@ class Actor:
         rights: names of rights, ``app.model.action``.
         farm_ids: farms whose rows may be seen; None means every farm of the tenant.
         membership_id: None for a job.
+        token_id: the token that a device acts with; None for a person in a browser and for a job.
     """
 
     id: UUID
@@ -43,3 +44,4 @@ class Actor:
     rights: frozenset[str] = field(repr=False)
     farm_ids: frozenset[UUID] | None
     membership_id: UUID | None = None
+    token_id: UUID | None = None

@@ -63,11 +63,16 @@ class Invitation(VersionedModel):
 
 
 class ApiToken(VersionedModel):
-    """A device's key. It acts as a membership; only a digest of the secret is kept."""
+    """A device's key. It acts as a membership; only a digest of the secret is kept.
+
+    Args:
+        rights: what of the membership's rights it has; None: all of them.
+    """
 
     membership = TenantForeignKey(Membership, models.PROTECT, related_name="tokens")
     name = models.CharField(max_length=80)
     digest = models.CharField(max_length=64, unique=True, editable=False)
+    rights = ArrayField(models.CharField(max_length=100), null=True, blank=True, editable=False)
     expires_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
 

@@ -63,12 +63,13 @@ class TokenInput(serializers.Serializer):
 
 
 class TokenOutput(serializers.Serializer):
-    """A device's key, without its secret."""
+    """A device's key, without its secret. ``rights``: what of the membership's it has; null: all."""
 
     id = serializers.UUIDField()
     version = serializers.IntegerField()
     name = serializers.CharField()
     membership_id = serializers.UUIDField()
+    rights = serializers.ListField(child=serializers.CharField(), allow_null=True)
     expires_at = serializers.DateTimeField(allow_null=True)
     revoked_at = serializers.DateTimeField(allow_null=True)
 

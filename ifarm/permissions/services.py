@@ -107,20 +107,22 @@ def membership_of(actor: Actor) -> Membership:
     return membership
 
 
-def actor_of(membership: Membership | None) -> Actor:
-    """The actor that a membership (with its tenant) makes. Raises as `actor_for`."""
+def actor_of(membership: Membership | None, token: ApiToken | None = None) -> Actor:
+    """The actor that a membership (with its tenant) makes, or a token of it. Raises as `actor_for`."""
     if membership is None or not membership.is_active:
         raise NotFound(f"tenant {current_tenant()} was not found.")
     if membership.tenant.status not in _OPEN:
         raise NotAllowed(f"expected an open tenant, found one that is {membership.tenant.status}.")
     role = Role(membership.role)
+    rights = rights_of(role)
     return Actor(
         id=membership.user_id,
         tenant_id=membership.tenant_id,
         role=role,
-        rights=rights_of(role),
+        rights=rights if token is None or token.rights is None else rights & frozenset(token.rights),
         farm_ids=None if membership.all_farms else _farm_ids(membership),
         membership_id=membership.id,
+        token_id=None if token is None else token.id,
     )
 
 
@@ -265,13 +267,21 @@ def accept_invitation(user: User, secret: Secret) -> Membership:
         return membership
 
 
-def create_token(actor: Actor, *, membership_id: UUID, name: str) -> tuple[ApiToken, Secret]:
-    """A key for a device that acts as a membership. The secret is told once. Raises `RuleBroken` for an owner's."""
+def create_token(
+    actor: Actor, *, membership_id: UUID, name: str, rights: Collection[str] | None = None
+) -> tuple[ApiToken, Secret]:
+    """A key for a device that acts as a membership, with all of its ``rights`` unless some are named.
+
+    The secret is told once. Raises `RuleBroken` for an owner's.
+    """
     with unit_of_work() as tenant_id:
         membership = MEMBERSHIPS.access(actor, membership_id)
         _require_no_more(actor, Role(membership.role), membership.all_farms, ())
         secret = new_secret("ifarm", tenant_id)
-        token = writes.insert(actor, ApiToken(membership=membership, name=name, digest=secret.digest))
+        given = None if rights is None else sorted(rights)
+        token = writes.insert(
+            actor, ApiToken(membership=membership, name=name, digest=secret.digest, rights=given)
+        )
         return token, secret
 
 

@@ -7,8 +7,8 @@ from typing import Any
 from rest_framework import serializers
 
 from ifarm.animals.serializers import RecordInput, SourceInput
+from ifarm.api.fields import ProblemField
 from ifarm.core.choices import choices
-from ifarm.core.errors import Problem
 from ifarm.production.words import MilkUse, ProductionType, Session, fields_of
 
 
@@ -112,20 +112,7 @@ class LineOutput(serializers.Serializer):
     number = serializers.IntegerField()
     animal_id = serializers.UUIDField()
     production = ProductionOutput(allow_null=True)
-    problem = serializers.SerializerMethodField()
-
-    def get_problem(self, line: Any) -> dict[str, Any] | None:
-        """Why there is no record."""
-        problem: Problem | None = line.problem
-        if problem is None:
-            return None
-        return {
-            "type": f"urn:ifarm:problem:{problem.type}",
-            "title": problem.title,
-            "status": problem.status,
-            "detail": problem.detail,
-            **problem.extra,
-        }
+    problem = ProblemField(allow_null=True)
 
 
 class GroupMilkOutput(serializers.Serializer):
