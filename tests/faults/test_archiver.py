@@ -12,16 +12,22 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.integration.backup.pitr_world import POLICY, Archive, archive_of_a_pair, until
+from tests.integration.backup.pitr_world import (
+    POLICY,
+    Archive,
+    archive_of_a_pair,
+    archive_until_killed,
+    covered,
+    receivers,
+    slots,
+    until,
+)
 
 from understudy.backup import archiver, wal
 from understudy.backup.archiver import Archiver
-from understudy.backup.keys import Keys
-from understudy.backup.manifest import Manifest
 from understudy.backup.pitr import Latest
 from understudy.backup.source import primary_of
 from understudy.backup.store import Store, open_store
-from understudy.config import Config
 from understudy.config_backup import Destination, Physical
 from understudy.embedded import processes
 
@@ -34,33 +40,8 @@ def archive() -> Iterator[Archive]:
         yield archive
 
 
-def covered(archive: Archive, base: Manifest, present: str = "") -> wal.Coverage:
-    backed = archive.backed
-    (found,) = wal.coverage([base], wal.archives(backed.store, base.cluster, backed.keys), present)
-    return found
-
-
 def spool(archive: Archive) -> list[str]:
     return sorted(p.name for p in (archive.folder / "spool").glob("*.*/*") if wal.is_segment(p.name[:24]))
-
-
-def slots(archive: Archive, node: str) -> list[str]:
-    physical = "SELECT slot_name FROM pg_replication_slots WHERE slot_type = 'physical'"
-    return [row[0] for row in archive.backed.world.pair.sql(node, physical, user="postgres")]
-
-
-def receivers(archive: Archive) -> set[int]:
-    """pg_receivewal processes that write into this spool."""
-    found = set()
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                line = (entry / "cmdline").read_bytes().decode().split("\0")
-            except OSError:
-                continue
-            if line[0].endswith("pg_receivewal") and any(str(archive.folder) in word for word in line):
-                found.add(int(entry.name))
-    return found
 
 
 def test_a_killed_receiver_comes_back_without_a_gap(archive: Archive) -> None:
@@ -81,21 +62,6 @@ def test_a_killed_receiver_comes_back_without_a_gap(archive: Archive) -> None:
     assert receivers(archive) == set()
 
 
-def archive_until_killed(config: Config, folder: Path, keys: Keys, place: Path) -> None:
-    """The life of an archiver as a process."""
-    cluster = config.clusters[0]
-    store = open_store(Destination(name="shelf", folder=place))
-    found = Archiver(
-        cluster,
-        [store],
-        keys,
-        spool=folder / "spool",
-        policy=POLICY,
-        primary=lambda: primary_of(config, cluster),
-    )
-    found.run(threading.Event())
-
-
 def test_an_archiver_killed_at_any_moment_leaves_no_gap(archive: Archive) -> None:
     """Twelve times, each after another while: while it starts, receives, seals, stores, removes."""
     backed, dice = archive.backed, random.Random(5)
@@ -106,7 +72,7 @@ def test_an_archiver_killed_at_any_moment_leaves_no_gap(archive: Archive) -> Non
     for number in range(12):
         process = context.Process(
             target=archive_until_killed,
-            args=(backed.config, archive.folder, backed.keys, backed.folder),
+            args=(archive, lambda: open_store(Destination(name="shelf", folder=backed.folder))),
             daemon=True,
         )
         process.start()

@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 from tests.equipment.small_disk import MIB, SmallDisk, small_disk
 from tests.faults.agent_world import Servers
-from tests.faults.test_archiver import covered, slots
 from tests.faults.test_backup import BULK
-from tests.integration.backup.pitr_world import archive_of_a_pair, until
+from tests.integration.backup.pitr_world import archive_of_a_pair, covered, slots, until
 from tests.integration.backup.world import Backed, backed_pair
 
 from understudy.backup import archiver, logical, physical, staging

@@ -15,7 +15,7 @@ import psycopg
 from tests.integration.backup.world import Backed, backed_pair
 from tests.integration.conftest import FAST
 
-from understudy.backup import physical, pitr
+from understudy.backup import physical, pitr, wal
 from understudy.backup.archiver import Archiver, Status
 from understudy.backup.manifest import Manifest
 from understudy.backup.pitr import Target
@@ -134,3 +134,43 @@ def archive_of_a_pair() -> Iterator[Archive]:
                 archive.stop()
                 for server in (a, b):
                     server.start()  # what a test has killed must be there to be tidied
+
+
+def covered(archive: Archive, base: Manifest, present: str = "") -> wal.Coverage:
+    backed = archive.backed
+    (found,) = wal.coverage([base], wal.archives(backed.store, base.cluster, backed.keys), present)
+    return found
+
+
+def slots(archive: Archive, node: str) -> list[str]:
+    physical = "SELECT slot_name FROM pg_replication_slots WHERE slot_type = 'physical'"
+    return [row[0] for row in archive.backed.world.pair.sql(node, physical, user="postgres")]
+
+
+def receivers(archive: Archive) -> set[int]:
+    """pg_receivewal processes that write into this spool."""
+    found = set()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                line = (entry / "cmdline").read_bytes().decode().split("\0")
+            except OSError:
+                continue
+            if line[0].endswith("pg_receivewal") and any(str(archive.folder) in word for word in line):
+                found.add(int(entry.name))
+    return found
+
+
+def archive_until_killed(archive: Archive, make: Callable[[], Store]) -> None:
+    """The life of an archiver as a process. ``make``: its destination, made there."""
+    backed = archive.backed
+    cluster = backed.config.clusters[0]
+    found = Archiver(
+        cluster,
+        [make()],
+        backed.keys,
+        spool=archive.folder / "spool",
+        policy=archive.policy,
+        primary=lambda: primary_of(backed.config, cluster),
+    )
+    found.run(threading.Event())

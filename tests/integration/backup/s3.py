@@ -118,7 +118,7 @@ class MoodyProxy:
 
     ``answer(status, code, times, matching)``: the next so many requests whose line (``PUT /bucket/key?...``) matches.
     ``cut(times, matching)``: the next so many answers break off after half of their body.
-    ``lose(times, matching)`` and ``refuse_delete(matching)``: see there.
+    ``hold(matching)``, ``lose(times, matching)`` and ``refuse_delete(matching)``: see there.
     """
 
     def __init__(self, target_port: int) -> None:
@@ -127,6 +127,8 @@ class MoodyProxy:
         self._cuts: list[re.Pattern[str]] = []
         self._lost: list[re.Pattern[str]] = []
         self._kept: list[re.Pattern[str]] = []
+        self._held: re.Pattern[str] | None = None
+        self.holding, self._go = threading.Event(), threading.Event()
         self._lock = threading.Lock()
         self._server = ThreadingHTTPServer((HOST, 0), _handler(self, target_port))
         self._server.daemon_threads = True
@@ -138,6 +140,7 @@ class MoodyProxy:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.calm()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -155,6 +158,24 @@ class MoodyProxy:
         with self._lock:
             self._lost += [re.compile(matching)] * times
 
+    def hold(self, matching: str) -> None:
+        """The next request that matches waits for `calm`, and the server never sees it; ``holding`` is set then."""
+        with self._lock:
+            self.holding.clear()
+            self._go.clear()
+            self._held = re.compile(matching)
+
+    def holds(self, line: str) -> bool:
+        """Whether this request is the one to wait; returns when it has."""
+        with self._lock:
+            held = self._held is not None and self._held.search(line) is not None
+            if held:
+                self._held = None
+        if held:
+            self.holding.set()
+            self._go.wait()
+        return held
+
     def refuse_delete(self, matching: str) -> None:
         """Keys that match are not deleted, as under Object Lock with a server that makes no delete markers."""
         with self._lock:
@@ -165,6 +186,8 @@ class MoodyProxy:
         with self._lock:
             for moods in (self._answers, self._cuts, self._lost, self._kept):
                 moods.clear()
+            self._held = None
+            self._go.set()
 
     def mood(self, line: str) -> tuple[int, str] | None:
         """The error for this request, or None."""
@@ -220,6 +243,9 @@ class _Handler(BaseHTTPRequestHandler):
     def forward(self) -> None:
         line = f"{self.command} {self.path}"
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if self.proxy.holds(line):
+            self.close_connection = True
+            return
         if mood := self.proxy.mood(line):
             self.refuse(*mood)
             return
