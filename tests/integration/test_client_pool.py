@@ -10,13 +10,14 @@ import queue
 import select
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
 import pytest
-from psycopg_pool import PoolTimeout
+from psycopg_pool import PoolClosed, PoolTimeout
 from tests.integration.test_client_world import World, two_servers, world  # noqa: F401
 
 from understudy.client import CommitInDoubt, NoPrimaryAvailable, Pool, PrimaryLost
@@ -418,6 +419,43 @@ def test_no_primary_available_says_why(world: World, pool: Pool, phase: Phase, t
     with pytest.raises(NoPrimaryAvailable, match=text), pool.connection(timeout=0.1):
         pass
     assert world.file.quiet(before_epoch=9) == []
+
+
+def test_a_pool_that_is_closed_while_somebody_is_held_opens_nothing_more(world: World, pool: Pool) -> None:
+    """The application ends during a change: what came to be open then, nobody would ever close."""
+    world.at(2, "b", Phase.HOLDING)
+    held = in_thread(pool.getconn)
+    while not pool._host._waiting:
+        time.sleep(0.001)
+    pool.close()
+    world.at(2, "b")
+    with pytest.raises(PoolClosed):
+        held()
+    assert pool._targets == {}
+
+
+def test_waiting_for_a_connection_and_for_a_change_is_one_wait(world: World) -> None:
+    """``timeout`` is for both: who has spent it in the queue of the old pool does not wait as long again."""
+    waits = Waits()
+    with Pool(world.cluster, world.directory, max_size=1) as pool:
+        pool._host.observers.append(waits)
+        with pool.connection():
+            world.at(2, "b", Phase.HOLDING)
+            with pytest.raises(NoPrimaryAvailable):
+                pool.getconn(timeout=3.0)
+    assert sum(waits.seconds) < 2.0, "all of it was spent before the wait for the change began"
+
+
+class Waits:
+    """Notes how long transactions were held."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+
+    def held(self, host: object, why: str, seconds: float, lease: object) -> None:
+        self.seconds.append(seconds)
+
+    def doubted(self, host: object, node: str, epoch: int) -> None: ...
 
 
 def test_a_corrupt_lease_holds_until_it_is_written_again(world: World, pool: Pool) -> None:

@@ -153,6 +153,7 @@ class Pool:
         For a connection that is kept, use `understudy.connect`, which counts per transaction.
         """
         target = self._current
+        until = _until(timeout)
         if target is not None:
             try:
                 conn = target.inner.getconn(timeout)
@@ -168,7 +169,7 @@ class Pool:
                     self._back(conn)
                 elif self._accept(conn, target):
                     return conn
-        return self._get_slowly(timeout, readonly=False)
+        return self._get_slowly(_left(until), readonly=False)
 
     def putconn(self, conn: Connection) -> None:
         """Give a connection back. An open transaction on it is rolled back."""
@@ -247,9 +248,10 @@ class Pool:
 
     def close(self) -> None:
         """Close all connections that are not in use; the others as they come back."""
-        self._closed = True
-        self._current = None
-        targets, self._targets = list(self._targets.values()), {}
+        with self._switch.lock:  # a pool that is being made is one of these, or is not made
+            self._closed = True
+            self._current = None
+            targets, self._targets = list(self._targets.values()), {}
         for target in targets:
             target.inner.close(timeout=0)
 
@@ -332,12 +334,13 @@ class Pool:
     ) -> tuple[Connection, Permit | None]:
         """A connection to read with, and, where it leads to the standby, whom to tell how that went."""
         lease = self._host.lease()
+        until = _until(timeout)
         if lease is not None and _fresh_enough(lease, max_lag):
             permit = self._breakers[lease.standby].ask()
             conn = None if permit is None else self._from_standby(lease, permit, timeout)
             if conn is not None:
                 return conn, permit
-        return self._get_slowly(timeout, readonly=True), None
+        return self._get_slowly(_left(until), readonly=True), None
 
     def _from_standby(
         self,
@@ -379,12 +382,14 @@ class Pool:
         )
 
     def _aim(self, epoch: int, node: str, *, readonly: bool, counted: bool) -> Target:
-        """The pool that leads to this node at this epoch."""
+        """The pool that leads to this node at this epoch. Raises `PoolClosed`."""
         key = (epoch, node, readonly)
         target = self._targets.get(key)
         if target is not None:
             return target
         with self._switch.lock:
+            if self._closed:
+                raise PoolClosed(f"the pool {self.name!r} is closed")
             target = self._targets.get(key)
             if target is None:
                 self._host.start()
@@ -436,6 +441,15 @@ class Pool:
 
     def _closed_breakers(self) -> dict[str, Breaker]:
         return {node.name: Breaker(self._breaking, monotonic) for node in self._host.cluster.nodes}
+
+
+def _until(timeout: float | None) -> float | None:
+    return None if timeout is None else monotonic() + timeout
+
+
+def _left(until: float | None) -> float | None:
+    """What is left of a wait that has begun; None: each part of it has a limit of its own."""
+    return None if until is None else max(until - monotonic(), 0.0)
 
 
 def _outcome(error: BaseException | None) -> Outcome:

@@ -152,6 +152,7 @@ class AsyncPool:
         For a connection that is kept, use `understudy.connect`, which counts per transaction.
         """
         target = self._current
+        until = _until(timeout)
         if target is not None:
             try:
                 conn = await target.inner.getconn(timeout)
@@ -167,7 +168,7 @@ class AsyncPool:
                     await self._back(conn)
                 elif await self._accept(conn, target):
                     return conn
-        return await self._get_slowly(timeout, readonly=False)
+        return await self._get_slowly(_left(until), readonly=False)
 
     async def putconn(self, conn: AsyncConnection) -> None:
         """Give a connection back. An open transaction on it is rolled back."""
@@ -246,9 +247,10 @@ class AsyncPool:
 
     async def close(self) -> None:
         """Close all connections that are not in use; the others as they come back."""
-        self._closed = True
-        self._current = None
-        targets, self._targets = list(self._targets.values()), {}
+        async with self._switch.lock:  # a pool that is being made is one of these, or is not made
+            self._closed = True
+            self._current = None
+            targets, self._targets = list(self._targets.values()), {}
         for target in targets:
             await target.inner.close(timeout=0)
 
@@ -331,12 +333,13 @@ class AsyncPool:
     ) -> tuple[AsyncConnection, Permit | None]:
         """A connection to read with, and, where it leads to the standby, whom to tell how that went."""
         lease = self._host.lease()
+        until = _until(timeout)
         if lease is not None and _fresh_enough(lease, max_lag):
             permit = self._breakers[lease.standby].ask()
             conn = None if permit is None else await self._from_standby(lease, permit, timeout)
             if conn is not None:
                 return conn, permit
-        return await self._get_slowly(timeout, readonly=True), None
+        return await self._get_slowly(_left(until), readonly=True), None
 
     async def _from_standby(
         self,
@@ -378,12 +381,14 @@ class AsyncPool:
         )
 
     async def _aim(self, epoch: int, node: str, *, readonly: bool, counted: bool) -> AsyncTarget:
-        """The pool that leads to this node at this epoch."""
+        """The pool that leads to this node at this epoch. Raises `PoolClosed`."""
         key = (epoch, node, readonly)
         target = self._targets.get(key)
         if target is not None:
             return target
         async with self._switch.lock:
+            if self._closed:
+                raise PoolClosed(f"the pool {self.name!r} is closed")
             target = self._targets.get(key)
             if target is None:
                 self._host.start()
@@ -437,6 +442,15 @@ class AsyncPool:
 
     def _closed_breakers(self) -> dict[str, Breaker]:
         return {node.name: Breaker(self._breaking, monotonic) for node in self._host.cluster.nodes}
+
+
+def _until(timeout: float | None) -> float | None:
+    return None if timeout is None else monotonic() + timeout
+
+
+def _left(until: float | None) -> float | None:
+    """What is left of a wait that has begun; None: each part of it has a limit of its own."""
+    return None if until is None else max(until - monotonic(), 0.0)
 
 
 def _outcome(error: BaseException | None) -> Outcome:
