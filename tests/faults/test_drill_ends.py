@@ -7,6 +7,7 @@ import signal
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -79,6 +80,18 @@ def interrupted(
     return process.returncode, said
 
 
+def configured(folder: Path) -> dict[str, str]:
+    """The environment of a command with a cluster that is never asked for, and a TMPDIR of its own."""
+    (folder / "tmp").mkdir(mode=0o711)
+    file = folder / "understudy.toml"
+    nodes = "".join(
+        f'[[clusters.main.nodes]]\nname = "{name}"\ndsn = "postgresql://app@127.0.0.1:1/{name}"\n'
+        for name in "ab"
+    )
+    file.write_text(f'directory = "{folder / "state"}"\n[clusters.main]\nrpo = "zero"\n{nodes}')
+    return agent_process.environment(file) | {"TMPDIR": str(folder / "tmp")}
+
+
 def the_journal(folder: Path) -> Journal:
     [found], wrong = journal.all_of(folder)
     assert wrong == []
@@ -93,22 +106,32 @@ def the_journal(folder: Path) -> Journal:
     ["server a runs", "understudy setup", "the agent", "canaries are acknowledged", "wait for the failover"],
 )
 def test_a_signal_leaves_nothing_of_a_sandbox(folder: Path, at: str, number: signal.Signals) -> None:
-    state = folder / "state"
-    (folder / "tmp").mkdir(mode=0o711)
-    file = folder / "understudy.toml"
-    nodes = "".join(
-        f'[[clusters.main.nodes]]\nname = "{name}"\ndsn = "postgresql://app@127.0.0.1:1/{name}"\n'
-        for name in "ab"
-    )
-    file.write_text(f'directory = "{state}"\n[clusters.main]\nrpo = "zero"\n{nodes}')
-    environment = agent_process.environment(file) | {"TMPDIR": str(folder / "tmp")}
-    code, said = interrupted(["drill", "run", "failover-crash"], environment, at, number)
+    code, said = interrupted(["drill", "run", "failover-crash"], configured(folder), at, number)
     assert code == 130, said
     assert processes_in(folder) == []
     assert list((folder / "tmp").iterdir()) == []
-    found = the_journal(state / "drills")
+    found = the_journal(folder / "state" / "drills")
     assert found.outcome is Outcome.INCONCLUSIVE
     assert "interrupted" in found.summary
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("at", ["server a runs", "understudy setup", "wait for the failover"])
+def test_what_a_killed_drill_leaves_behind_goes_with_the_next_one(folder: Path, at: str) -> None:
+    """Its processes end by themselves; its folder stays until somebody drills again."""
+    environment = configured(folder)
+    code, said = interrupted(["drill", "run", "failover-crash"], environment, at, signal.SIGKILL)
+    assert code == -signal.SIGKILL, said
+    end = time.monotonic() + 90
+    while left := processes_in(folder):
+        assert time.monotonic() < end, left
+        time.sleep(0.05)  # processes that are nobody's children tell nobody that they end
+    [remains] = (folder / "tmp").iterdir()
+    assert list(remains.rglob("PG_VERSION"))
+    code, said = interrupted(["drill", "run", "failover-crash"], environment, "server a runs", signal.SIGTERM)
+    assert code == 130, said
+    assert list((folder / "tmp").iterdir()) == []
 
 
 @pytest.mark.slow

@@ -25,7 +25,7 @@ from understudy.demo.workload import canary_tokens
 from understudy.drill import backups, changes, runner
 from understudy.drill.clone import newest_proven
 from understudy.drill.definition import AnyScenario, Setting
-from understudy.drill.pair import open_servers
+from understudy.drill.pair import Sandbox, open_servers
 from understudy.drill.stage import Stage
 from understudy.drill.vault import Vault
 from understudy.model import Rpo
@@ -198,6 +198,32 @@ def test_a_verified_dump_is_what_a_clone_is_made_of(
     assert (found.radius, found.versions["postgresql"]) == (Radius.CLONE, verified.server_version)
     assert seen == [0, 0, 1]
     assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_what_only_the_lost_primary_had_is_found_among_what_was_rescued(
+    setting: Setting, shelf: Shelf, temporary: Path
+) -> None:
+    """The canaries' last writes had not reached the standby, which hung for a moment."""
+
+    def crash(stage: Stage, pair: Sandbox) -> None:
+        standby = pair.lab.servers[pair.state.other]
+        standby.freeze()
+        before = len(pair.acknowledged())
+        stage.wait("writes that the standby lacks", lambda: len(pair.acknowledged()) > before + 50, 30)
+        killed = pair.lab.servers[pair.state.primary]
+        changes._lose(
+            stage, pair, "kill -9 the primary, thaw the standby", lambda _: (killed.kill(), standby.thaw())
+        )
+        killed.start()
+        stage.wait("a healthy pair", pair.settled, pair.settle)
+        changes._account(stage, pair)
+
+    found = runner.run(replace(scenario("failover-crash"), run=crash), setting, rto=60, rpo=10)
+    assert found.outcome is Outcome.PASS, found.summary
+    assert found.loss is not None
+    assert (found.loss.lost, found.loss.rescued >= 50) == (0, True)
 
 
 def refused(lab: Lab, capsys: pytest.CaptureFixture[str], *words: str) -> str:

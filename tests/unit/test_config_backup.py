@@ -56,7 +56,10 @@ def test_every_table() -> None:
         retention={"schedule": "0 5 * * *", "days": 14, "weekly": 8, "verified": 3, "pitr": "3d"},
         verify={"schedule": "0 6 * * *", "level": "archive", "coverage": "14d"},
         targets={"rto": "30min", "rpo": "1min"},
-        drill=[{"name": "restore-latest", "schedule": "0 4 1 * *"}],
+        drill=[
+            {"name": "restore-latest", "schedule": "0 4 1 * *"},
+            {"name": "failback", "schedule": "0 5 1 * *", "clone": False, "clone_limit": "2GB"},
+        ],
     )
     assert found.destinations[1].part_bytes == 32 * 2**20
     assert (found.destinations[1].bucket, found.destinations[1].prefix) == ("farm-backups", "production/a")
@@ -68,7 +71,10 @@ def test_every_table() -> None:
     assert not found.retention.unlimited
     assert found.verify == Verify(schedule="0 6 * * *", level="archive", coverage=14 * 86400.0)
     assert found.targets == Targets(rto=1800.0, rpo=60.0)
-    assert found.drills == (Drill(name="restore-latest", schedule="0 4 1 * *"),)
+    assert found.drills == (
+        Drill(name="restore-latest", schedule="0 4 1 * *"),
+        Drill(name="failback", schedule="0 5 1 * *", clone=False, clone_limit=2**31),
+    )
 
 
 def test_the_environment_alone_is_enough() -> None:
@@ -132,6 +138,7 @@ def test_credentials_come_from_named_variables_or_the_usual_ones_never_from_both
         ({"verify": {"level": "deep"}}, "backup.verify.level", '"bytes"'),
         ({"targets": {"rto": "0"}}, "backup.targets.rto", "a duration"),
         ({"drill": [{"name": "x"}]}, "backup.drill[0].schedule", "cron"),
+        ({"drill": [{"name": "x", "schedule": "* * * * *", "clone": "maybe"}]}, "backup.drill[0].clone", "true"),
         ({"drill": [{"schedule": "* * * * *"}]}, "backup.drill[0].name", "name"),
         ({"nonsense": 1}, "backup", "known keys"),
         ({"logical": 3}, "backup.logical", "a table"),

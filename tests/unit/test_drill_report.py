@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -68,6 +69,26 @@ def test_bars_lie_in_the_drawing(times: list[tuple[float, float]], seconds: floa
     for bar in report.bars(replace(drill(), timeline=lines, seconds=seconds)):
         assert 0 <= bar.left <= 640
         assert bar.left + bar.width <= 640 + 1.5 + 1e-6
+
+
+@given(st.lists(st.floats(0, 1e4), min_size=4, max_size=4), st.floats(0, 10))
+def test_the_pieces_fill_the_time_to_recover(spent: list[float], writes: float) -> None:
+    detect, decide, act, verify = spent
+    recovery = Recovery(detect=detect, decide=decide, act=act, verify=verify, writes=writes)
+    found = report.pieces(replace(drill(), recovery=recovery))
+    assert [piece.seconds for piece in found] == spent
+    assert found[2].name == ("writes went on" if writes else "all of it was there")
+    for before, after in pairwise(found):
+        assert after.left == pytest.approx(before.left + before.width, abs=1e-6)
+    assert sum(piece.width for piece in found) == pytest.approx(100 if sum(spent) else 0)
+    assert report.pieces(replace(drill(), recovery=None)) == []
+
+
+def test_moments_are_in_the_table_and_not_among_the_bars() -> None:
+    moment = Activity(name="step:promote", offset=1.0, seconds=0.0, outcome=Outcome.PASS, output="")
+    found = replace(drill(), timeline=(moment,))
+    assert report.bars(found) == []
+    assert "step:promote" in report.html(found)
 
 
 def test_the_trend_compares_with_drills_of_the_same_kind() -> None:

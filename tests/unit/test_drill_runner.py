@@ -188,6 +188,19 @@ def test_what_could_not_begin_is_inconclusive() -> None:
     assert "No space left" in found.summary
 
 
+def test_what_was_found_while_it_was_made_ready_counts() -> None:
+    """A dump that does not restore is a finding, although nothing was begun with it."""
+
+    @contextlib.contextmanager
+    def broken(stage: Stage, setting: Setting) -> Iterator[Glass]:
+        stage.check("the dump restores", held=False, evidence="a bit turned over")
+        raise Aborted("no clone")
+        yield Glass()
+
+    found = runner.run(replace(SCENARIO, open=broken), SETTING, rto=10, rpo=1)
+    assert (found.outcome, found.summary) == (Outcome.FAIL, "the dump restores: a bit turned over")
+
+
 @pytest.mark.parametrize("error", [Aborted("no answer"), EngineError("it broke")])
 def test_also_where_it_stops_early_it_is_looked_at_what_is_left(error: Exception) -> None:
     def stop(stage: Stage, glass: Glass) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -141,3 +142,18 @@ def test_jobs_are_those_with_a_schedule() -> None:
         "physical_backup",
         "drill_monthly_failover",
     ]
+
+
+@pytest.mark.parametrize(
+    ("drill", "options"),
+    [
+        ({}, ()),
+        ({"clone": False}, ("--no-clone",)),
+        ({"clone_limit": 2**31}, ("--clone-limit", "2147483648")),
+    ],
+)
+def test_a_drill_says_whether_it_clones(drill: dict[str, Any], options: tuple[str, ...]) -> None:
+    one = Drill(name="failback", schedule="0 6 1 * *", **drill)
+    places = (Destination(name="disk", folder=Path("/backups")),)
+    [job] = schedule.jobs(Backup(destinations=places, secrets=Secrets(), drills=(one,)))
+    assert job.command == ("drill", "run", "failback", *options)

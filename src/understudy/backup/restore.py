@@ -187,9 +187,7 @@ def stage(
 def put_archive(manifest: Manifest, chunks: Iterable[bytes], place: Path) -> Path:
     """The archive as pg_restore takes it, a file or a folder, where nobody else can read it."""
     private = place / "opened"
-    private.mkdir(
-        mode=0o700
-    )  # the folder that it is in may have to be open to the user a scratch server runs as
+    private.mkdir(mode=0o700)  # the one it is in is open to the user that a scratch server runs as
     target = private / ARCHIVE
     if manifest.form == "custom":
         with target.open("wb") as file:

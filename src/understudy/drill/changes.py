@@ -195,7 +195,7 @@ def _account(stage: Stage, pair: Pair) -> None:
     else:
         what, held = "no acknowledged write is lost", lost == 0
     age = f", the oldest {exposed:.3f} s before the fault" if lost else ""
-    stage.check(what, held, f"{counted.acked} acknowledged, {lost} not {where}{age}")
+    stage.check(what, held, f"{counted.acked:,} acknowledged, {lost:,} not {where}{age}")
     stage.check(
         "nothing was applied twice", counted.doubled == 0, f"{counted.doubled} copies beyond the first"
     )

@@ -46,11 +46,13 @@ JOIN pg_roles r ON r.oid = c.relowner
 WHERE n.nspname <> 'information_schema' AND n.nspname !~ '^pg_' AND NOT pg_has_role(%s, c.relowner, 'USAGE')
 """
 _MAPPINGS: Final = "SELECT srvname::text, nullif(umuser, 0)::regrole::text FROM pg_user_mappings"
+_KINDS: Final = ("subscriptions", "publications", "slots", "user mappings", "passwords of other roles")
 _LEFT: Final = """
 SELECT (SELECT count(*) FROM pg_subscription), (SELECT count(*) FROM pg_publication),
     (SELECT count(*) FROM pg_replication_slots), (SELECT count(*) FROM pg_user_mapping),
     (SELECT count(*) FROM pg_authid WHERE rolpassword IS NOT NULL AND rolname <> ALL (%s))
 """
+"""How many there are of each of `_KINDS`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,15 +191,21 @@ class CloneLab(Lab):
         evidence = "; ".join(wrong) or f"{len(manifest.tables)} tables of {manifest.id}"
         if not stage.check("the clone holds what the dump's manifest says", not wrong, evidence):
             raise Aborted(f"the clone is none: {evidence}")
-        left = [_alone(self.servers[node].dsn(dbname=DATABASE)) for node in NODES]
-        evidence = (
-            "subscriptions, publications, slots, user mappings, passwords of other roles: "
-            + ", ".join(f"{node} {counts}" for node, counts in zip(NODES, left, strict=True))
-        )
-        if not stage.check("nothing of the clone leads to production", not any(map(sum, left)), evidence):
-            raise Aborted(evidence)
+        self._cut_off()
         shutil.rmtree(staged.archive.parent)
         self._say(f"{manifest.id}: {len(manifest.tables)} tables restored and compared")
+
+    def _cut_off(self) -> None:
+        """Let nothing lead to production. Raises `Aborted` where something still does."""
+        left = [
+            f"{count} {name} on {node}"
+            for node in NODES
+            for name, count in zip(_KINDS, _alone(self.servers[node].dsn(dbname=DATABASE)), strict=True)
+            if count
+        ]
+        evidence = ", ".join(left) or f"none on {' and '.join(NODES)}: {', '.join(_KINDS)}"
+        if not self._stage.check("nothing of the clone leads to production", not left, evidence):
+            raise Aborted(evidence)
 
 
 @contextlib.contextmanager

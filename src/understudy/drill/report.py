@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Final
 from xml.etree import ElementTree
 
-from understudy.readiness.journal import Activity, Check, Journal, Outcome
+from understudy import config_values
+from understudy.readiness.journal import Activity, Check, Journal, Outcome, Recovery
 
 _TEMPLATE: Final = Path(__file__).with_name("report.html.j2")
 _WIDTH: Final = 640.0  # units of the drawing, for the whole drill
@@ -36,11 +37,8 @@ def figures(journal: Journal) -> list[tuple[str, str, str]]:
         if recovery.writes:
             found.append(("longest time without an answer", f"{recovery.writes:.3f} s", ""))
         found += [
-            ("time to recover", f"{recovery.total:.3f} s", f"{journal.rto:g} s"),
-            ("  until it was seen", f"{recovery.detect:.3f} s", ""),
-            ("  until it was decided", f"{recovery.decide:.3f} s", ""),
-            ("  until writes went on", f"{recovery.act:.3f} s", ""),
-            ("  until it was proven", f"{recovery.verify:.3f} s", ""),
+            ("time to recover", f"{recovery.total:.3f} s", config_values.seconds(journal.rto)),
+            *((f"  until {name}", f"{spent:.3f} s", "") for name, spent in _split(recovery)),
         ]
     if (loss := journal.loss) is not None:
         found += [
@@ -49,8 +47,20 @@ def figures(journal: Journal) -> list[tuple[str, str, str]]:
             ("rescued", f"{loss.rescued:,}", ""),
         ]
         if loss.lost:
-            found.append(("age of the oldest lost one", f"{loss.seconds:.3f} s", f"{journal.rpo:g} s"))
+            found.append(
+                ("age of the oldest lost one", f"{loss.seconds:.3f} s", config_values.seconds(journal.rpo))
+            )
     return found
+
+
+def _split(recovery: Recovery) -> list[tuple[str, float]]:
+    """The parts of the time to recover. Where no writes were waited for, something was restored."""
+    return [
+        ("it was seen", recovery.detect),
+        ("it was decided", recovery.decide),
+        ("writes went on" if recovery.writes else "all of it was there", recovery.act),
+        ("it was proven", recovery.verify),
+    ]
 
 
 def trend(journal: Journal, earlier: Sequence[Journal]) -> str:
@@ -198,12 +208,34 @@ class Bar:
 
 
 def bars(journal: Journal) -> list[Bar]:
-    """The timeline as bars of `_WIDTH` together; moments are as narrow as can be seen."""
+    """What took time as bars of `_WIDTH` together, as narrow as can be seen. Moments are in the table beneath."""
     whole = max([journal.seconds, *(a.offset + a.seconds for a in journal.timeline)], default=1.0) or 1.0
     return [
         Bar(left=a.offset / whole * _WIDTH, width=max(1.5, a.seconds / whole * _WIDTH), activity=a)
         for a in journal.timeline
+        if a.seconds
     ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """A part of the time to recover; ``left`` and ``width`` in percent of the whole."""
+
+    name: str
+    seconds: float
+    left: float
+    width: float
+
+
+def pieces(journal: Journal) -> list[Piece]:
+    """Where the time to recover went, in its order; empty where it was not measured."""
+    if journal.recovery is None:
+        return []
+    found, left, whole = [], 0.0, journal.recovery.total or 1.0
+    for name, spent in _split(journal.recovery):
+        found.append(Piece(name=name, seconds=spent, left=left, width=spent / whole * 100))
+        left += found[-1].width
+    return found
 
 
 def html(journal: Journal, earlier: Sequence[Journal] = ()) -> str:
@@ -216,6 +248,7 @@ def html(journal: Journal, earlier: Sequence[Journal] = ()) -> str:
         figures=figures(journal),
         groups=list(groups(journal)),
         bars=bars(journal),
+        pieces=pieces(journal),
         width=_WIDTH,
         trend=trend(journal, earlier),
     )

@@ -198,7 +198,7 @@ def _figures(stage: Stage, checks: Sequence[Check]) -> str:
         silent = f"{stage.recovery.writes:.2f} s without an answer, " if stage.recovery.writes else ""
         parts.append(f"{silent}recovered and proven after {stage.recovery.total:.1f} s")
     if stage.loss is not None:
-        parts.append(f"{stage.loss.lost} of {stage.loss.acknowledged} acknowledged writes lost")
+        parts.append(f"{stage.loss.lost:,} of {stage.loss.acknowledged:,} acknowledged writes lost")
     return "; ".join(parts)
 
 
