@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -9,11 +10,11 @@ from typing import Any, Final
 from uuid import UUID
 
 from ifarm.animals.models import BodyCondition, Weight
-from ifarm.animals.policies import BODY_CONDITIONS, WEIGHTS, access_animal
+from ifarm.animals.policies import ANIMALS, BODY_CONDITIONS, WEIGHTS, access_animal
 from ifarm.audit import writes
 from ifarm.core.actors import Actor
 from ifarm.core.context import unit_of_work
-from ifarm.core.errors import RuleBroken
+from ifarm.core.errors import NotFound, Problem, RuleBroken
 
 PROJECTED_DAYS: Final = 90
 """A gain is not carried further than this past the last weight."""
@@ -42,6 +43,29 @@ def record_weight(
         animal = access_animal(actor, animal_id)
         _require_born(animal.birth_date, weighed_on)
         return writes.insert(actor, Weight(animal=animal, weighed_on=weighed_on, weight_kg=weight_kg, **rest))
+
+
+def record_weights(actor: Actor, wanted: Sequence[Mapping[str, Any]]) -> list[Weight | Problem]:
+    """Record many weights; each has the arguments of `record_weight`. For each the weight, or why it cannot be.
+
+    Raises as `writes.insert_all` does: then undo all of it.
+    """
+    with unit_of_work():
+        animals = ANIMALS.instances(actor).in_bulk({given["animal_id"] for given in wanted})
+        found: list[Weight | Problem] = []
+        for given in wanted:
+            values = dict(given)
+            animal = animals.get(values.pop("animal_id"))
+            try:
+                if animal is None:
+                    raise NotFound(f"animal {given['animal_id']} was not found.")
+                _require_born(animal.birth_date, values["weighed_on"])
+            except Problem as problem:
+                found.append(problem)
+                continue
+            found.append(Weight(animal=animal, **values))
+        writes.insert_all(actor, [one for one in found if isinstance(one, Weight)])
+        return found
 
 
 def delete_weight(actor: Actor, weight_id: UUID) -> None:

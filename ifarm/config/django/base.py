@@ -8,6 +8,7 @@ from ifarm.config.settings.mail import *  # noqa: F403
 from ifarm.config.settings.payments import *  # noqa: F403
 from ifarm.config.settings.rest import *  # noqa: F403
 from ifarm.config.settings.storage import *  # noqa: F403
+from ifarm.config.settings.uploads import *  # noqa: F403
 
 DEBUG = False
 USE_TZ = True

@@ -1,0 +1,1 @@
+"""Tables that people have: imports and exports of CSV and Excel."""

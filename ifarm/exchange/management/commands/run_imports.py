@@ -1,0 +1,19 @@
+"""`manage.py run_imports`: carries out the imports that wait. As the owner of the tables; any number at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from ifarm.exchange.running import run_waiting_imports
+
+
+class Command(BaseCommand):
+    """Imports of all tenants."""
+
+    help = "Carry out the imports that wait, and those that a worker left. May be run at any time."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Until none waits."""
+        self.stdout.write(f"{run_waiting_imports()} imports")
