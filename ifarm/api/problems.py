@@ -57,7 +57,7 @@ def fault_of_ours(request: Any) -> JsonResponse:
 class Failover(DatabaseFailoverMiddleware):
     """Understudy's, with our shape of errors."""
 
-    def unavailable(self, exception: Exception) -> JsonResponse:
+    def unavailable(self, request: Any, exception: Exception) -> JsonResponse:
         """The problem, for a read that was repeated in vain and for what was lost outside of a view."""
         return JsonResponse(
             _lost(exception), status=503, headers={"Retry-After": str(RETRY_AFTER)}, content_type=CONTENT_TYPE

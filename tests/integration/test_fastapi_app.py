@@ -167,7 +167,7 @@ async def test_a_mistake_of_the_program_stays_a_500(client: httpx.AsyncClient) -
 
 
 def test_errors_that_say_nothing_of_the_database_are_no_problem() -> None:
-    from understudy.integrations.fastapi import LOST, problem_of
+    from understudy.integrations.problems import LOST, problem_of
 
     assert problem_of(psycopg.errors.SerializationFailure()) is None
     assert problem_of(ValueError()) is None

@@ -16,20 +16,17 @@ import inspect
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import psycopg
-from psycopg_pool import PoolTimeout
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse
 
-from understudy.client import AsyncConnection, AsyncPool, CommitInDoubt, NoPrimaryAvailable
-from understudy.client.errors import PrimaryLost
+from understudy.client import AsyncConnection, AsyncPool
 from understudy.client.open import async_pool
-from understudy.client.outcome import is_connection_error
+from understudy.integrations.problems import MEDIA_TYPE, problem_of
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
@@ -110,77 +107,13 @@ def _ends_before_the_answer(dependency: Callable[..., Any]) -> Any:
 # --- answers ------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """A body after RFC 9457 (problem details for HTTP) and, where asking again is safe, after how many seconds."""
-
-    type: str
-    title: str
-    detail: str
-    outcome: str
-    retry_after: int | None
-    status: int = 503
-
-
-IN_DOUBT = Problem(
-    "urn:understudy:commit-in-doubt",
-    "The outcome is unknown",
-    "The database went away while the work of this request was being committed. It may have been done, or not. "
-    "Look for it before you ask again.",
-    "unknown",
-    None,
-)
-NO_PRIMARY = Problem(
-    "urn:understudy:no-primary",
-    "The database takes no writes at the moment",
-    "Nothing was sent to it. It is safe to ask again.",
-    "not committed",
-    5,
-)
-LOST = Problem(
-    "urn:understudy:connection-lost",
-    "The connection to the database was lost",
-    "The transaction was certainly not committed. It is safe to run it again.",
-    "not committed",
-    1,
-)
-FULL = Problem(
-    "urn:understudy:no-connection",
-    "Too many requests use the database",
-    "No connection became free in time, and nothing was sent. It is safe to ask again.",
-    "not committed",
-    1,
-)
-
-
-def problem_of(error: BaseException) -> Problem | None:
-    """What to answer to an error, or None where it says nothing about the database's availability."""
-    if isinstance(error, CommitInDoubt):
-        return IN_DOUBT
-    if isinstance(error, NoPrimaryAvailable):
-        return NO_PRIMARY
-    if isinstance(error, PoolTimeout):
-        return FULL
-    cause = getattr(error, "orig", None) or error  # SQLAlchemy's errors hold the driver's
-    return LOST if isinstance(cause, PrimaryLost) or is_connection_error(cause) else None
-
-
 async def _answer(request: Request, error: Exception) -> JSONResponse:
     problem = problem_of(error)
     if problem is None:
         raise error
     _log.warning("%s %s: %s", request.method, request.url.path, problem.title, exc_info=error)
-    body = {
-        "type": problem.type,
-        "title": problem.title,
-        "status": problem.status,
-        "detail": problem.detail,
-        "outcome": problem.outcome,
-    }
     headers = {} if problem.retry_after is None else {"Retry-After": str(problem.retry_after)}
-    return JSONResponse(
-        body, status_code=problem.status, headers=headers, media_type="application/problem+json"
-    )
+    return JSONResponse(problem.body, status_code=problem.status, headers=headers, media_type=MEDIA_TYPE)
 
 
 def install(app: Starlette) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -15,14 +16,14 @@ from understudy.demo.lab import Lab
 from understudy.lease import Phase
 
 
-def handled(view: Callable[[object], object], method: str = "GET") -> object:
+def handled(view: Callable[[object], object], method: str = "GET", **headers: str) -> object:
     """The response of the middleware around Django's own handler with that view: errors become 500 as they do there."""
     from django.core.handlers.base import BaseHandler
     from django.test import RequestFactory
     from django.urls import path
 
     urls = type("Urls", (), {"urlpatterns": [path("", view)]})
-    request = RequestFactory().generic(method, "/")
+    request = RequestFactory().generic(method, "/", headers=headers)
     request.urlconf = urls
     handler = BaseHandler()
     handler.load_middleware()
@@ -103,6 +104,30 @@ def test_requests_are_repeated_only_where_that_is_safe(
     if status == 503:
         assert int(response["Retry-After"]) > 0
         assert ("unknown" in response.content.decode()) is (error is in_doubt)
+
+
+@pytest.mark.parametrize(
+    ("accept", "shape"),
+    [
+        ("*/*", "text/plain"),
+        ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", "text/plain"),
+        ("application/json", "application/problem+json"),
+        ("application/json, text/plain, */*", "application/problem+json"),
+        ("application/problem+json", "application/problem+json"),
+        ("image/png", "text/plain"),
+    ],
+)
+def test_the_answer_has_the_shape_that_the_request_accepts(
+    farm: Lab, logs_off: None, accept: str, shape: str
+) -> None:
+    for error, kind in ((connection_lost, "connection-lost"), (in_doubt, "commit-in-doubt")):
+        response = handled(Failing(error, 9), Accept=accept)
+        assert (response.status_code, response["Content-Type"].partition(";")[0]) == (503, shape)
+        assert response["Retry-After"]
+        if shape == "application/problem+json":
+            body = json.loads(response.content)
+            assert (body["type"], body["status"]) == (f"urn:understudy:{kind}", 503)
+            assert body.keys() == {"type", "title", "status", "detail", "outcome"}
 
 
 @pytest.mark.parametrize(("method", "status", "times"), [("GET", 200, 2), ("POST", 503, 1)])

@@ -9,10 +9,11 @@ from typing import Any, Final
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
 from django.core.signals import got_request_exception
 from django.db import OperationalError, connections
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 
 from understudy.client.outcome import is_connection_error
 from understudy.integrations.django.errors import CommitInDoubt, NoPrimaryAvailable, PrimaryLost
+from understudy.integrations.problems import LOST, MEDIA_TYPE, problem_of
 
 SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods that change nothing by definition (RFC 9110, 9.2.1), so that sending them twice harms nobody."""
@@ -24,6 +25,8 @@ _UNKNOWN = (
     "Look before you send this again."
 )
 _NONE = "The database changes its primary. Nothing of the interrupted transaction remains."
+_JSON = (MEDIA_TYPE, "application/json")
+_SHAPES = ("text/plain", *_JSON)  # of two that are as welcome, the first
 
 
 _NOTED = "_understudy_error"
@@ -91,14 +94,19 @@ class DatabaseFailoverMiddleware:
         if left and not isinstance(exception, NoPrimaryAvailable):  # which has waited already
             request._understudy_repeats = left - 1
             return _Repeat()
-        return self.unavailable(exception)
+        return self.unavailable(request, exception)
 
-    def unavailable(self, exception: Exception) -> HttpResponse:
-        """The 503 for a request that was hit and is not repeated. Override it where errors have another shape."""
+    def unavailable(self, request: HttpRequest, exception: Exception) -> HttpResponse:
+        """The 503 for a request that was hit and is not repeated. Override it where errors have another shape.
+
+        A problem (RFC 9457) where ``Accept`` would rather have JSON than text, else text.
+        """
+        headers = {"Retry-After": str(RETRY_AFTER), "Vary": "Accept"}
+        if request.get_preferred_type(_SHAPES) in _JSON:
+            body = (problem_of(exception) or LOST).body
+            return JsonResponse(body, status=503, content_type=MEDIA_TYPE, headers=headers)
         text = _UNKNOWN if isinstance(exception, CommitInDoubt) else _NONE
-        return HttpResponse(
-            text, status=503, content_type="text/plain", headers={"Retry-After": str(RETRY_AFTER)}
-        )
+        return HttpResponse(text, status=503, content_type="text/plain", headers=headers)
 
     @staticmethod
     def _is_database_error(exception: BaseException) -> bool:
