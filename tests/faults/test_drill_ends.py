@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -58,15 +59,18 @@ def interrupted(
     program: list[str], environment: dict[str, str], at: str, number: signal.Signals
 ) -> tuple[int, str]:
     """Run a command, and send it a signal as soon as it has said something. Its exit code, and what it said."""
-    with subprocess.Popen(
-        [*agent_process.PROGRAM, *program],
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    ) as process:
+    with (
+        heard(signal.SIGINT),
+        subprocess.Popen(
+            [*agent_process.PROGRAM, *program],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        ) as process,
+    ):
         assert process.stderr is not None
         alarm = threading.Timer(300, process.kill)
         alarm.start()
@@ -78,6 +82,16 @@ def interrupted(
                 sent = True
         alarm.cancel()
     return process.returncode, said
+
+
+@contextlib.contextmanager
+def heard(number: signal.Signals) -> Iterator[None]:
+    """Children begin with the signal's default: the job of a shell's background ignores Ctrl-C, and so would they."""
+    before = signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
 
 
 def configured(folder: Path) -> dict[str, str]:

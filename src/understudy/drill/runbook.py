@@ -31,7 +31,10 @@ def _lines() -> Iterator[str]:
     for preset, names in PRESETS.items():
         yield f"| `understudy drill run {preset}` | {', '.join(names)} |"
     yield ""
-    yield "Every drill happens on servers made for it, unless the cluster's name is given twice (`--production`)."
+    yield (
+        "Every drill happens on servers made for it, where backups are configured with a clone of the cluster's data,"
+        " unless the cluster's name is given twice (`--production`)."
+    )
     for scenario in SCENARIOS:
         yield ""
         yield from _section(scenario)
