@@ -16,6 +16,8 @@ class Lock(IntEnum):
     INVOICE_NUMBER = 3
     AUDIT_MONTHS = 4
     AUDIT_ARCHIVE = 5
+    SYNC_PUSH = 6
+    SYNC_NUMBER = 7  # taken by a trigger (`sync` migration 0002)
 
 
 def _number(name: str) -> int:
