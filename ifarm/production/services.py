@@ -180,7 +180,7 @@ def delete_production(actor: Actor, production_id: UUID, *, reason: str = "") ->
 
 def require_own_fields(kind: ProductionType, values: Mapping[str, Any]) -> None:
     """Raises `RuleBroken` where a field of the kind is missing, or one of another kind is given."""
-    meta = {"source", "source_id"}
+    meta = {"source", "source_id", "id"}
     strange = sorted(values.keys() - set(fields_of(kind)) - meta)
     missing = [name for name in REQUIRED[kind] if values.get(name) in (None, "")]
     if strange or missing:
