@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -16,6 +17,7 @@ from tests.integration.django.conftest import change, changing
 
 import understudy
 from understudy.demo.lab import Lab
+from understudy.lease import boot_now
 
 
 @pytest.fixture
@@ -388,6 +390,29 @@ def test_a_standby_too_far_behind_is_not_read(db: Lab) -> None:
             assert cursor.fetchone() == ("on",)
     finally:
         aliases["default"].close()
+
+
+def test_a_lag_that_nobody_has_measured_lately_is_no_known_lag(db: Lab, monkeypatch) -> None:
+    """Once the lease has run out its lag is one of then. Who gave no limit reads on."""
+    from django.db.utils import ConnectionHandler
+
+    ours = {"readonly": True, "config": str(db.config_file)}
+    options = {"default": ours, "bounded": ours | {"max_lag": 60}}
+    engine = "understudy.integrations.django.postgresql"
+    aliases = ConnectionHandler(
+        {name: {"ENGINE": engine, "OPTIONS": given} for name, given in options.items()}
+    )
+    db.await_settled()
+    host = aliases["default"].host
+    try:
+        for name in options:
+            db.await_true(lambda name=name: _reads_from(aliases[name]) == db.state.other, 60, "the standby")  # type: ignore[misc]
+        ran_out = replace(host.file.read(), standby_lag=0.1, deadline=boot_now() - 1)
+        monkeypatch.setattr(host, "lease", lambda: ran_out)
+        assert [_reads_from(aliases[name]) for name in options] == [db.state.other, db.state.primary]
+        assert [aliases[name].on_standby() for name in options] == [True, False]
+    finally:
+        aliases.close_all()
 
 
 def test_pages_are_told_where_the_database_is(db: Lab) -> None:

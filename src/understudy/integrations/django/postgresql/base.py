@@ -27,6 +27,7 @@ from understudy.client.connection import Connection
 from understudy.client.guard import GuardedCursor
 from understudy.client.host import Host, host_of
 from understudy.client.inner import Connector
+from understudy.client.pool import _fresh_enough
 from understudy.client.single import connect
 from understudy.errors import LeaseError
 from understudy.integrations.django.errors import CommitInDoubt, NoPrimaryAvailable, as_django
@@ -169,9 +170,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return self.target.readonly and lease is not None and self._fresh(lease)
 
     def _fresh(self, lease: Lease) -> bool:
-        """Whether the standby may be read from."""
-        limit = self.target.max_lag
-        return bool(lease.standby) and 0 <= lease.standby_lag <= (float("inf") if limit is None else limit)
+        """Whether the standby may be read from: as for every other reader of this host."""
+        return _fresh_enough(lease, self.target.max_lag)
 
     # --- between two transactions -----------------------------------------------------------------------
 
