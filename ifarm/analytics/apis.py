@@ -18,7 +18,7 @@ from ifarm.analytics.serializers import (
     ActivitiesOutput,
     ActivitiesQuery,
     AnalyticsOutput,
-    AnimalPage,
+    DashboardAnimalsOutput,
     PageQuery,
     RecentSalesOutput,
     SalesQuery,
@@ -73,7 +73,7 @@ class DashboardAnimalsApi(DashboardView):
     """Animals, page by page."""
 
     @extend_schema(parameters=[PageQuery])
-    @operation(ANIMALS, "view", output=AnimalPage)
+    @operation(ANIMALS, "view", output=DashboardAnimalsOutput)
     def get(self) -> dict[str, Any]:
         """By tag, of every status."""
         asked = self.asked(PageQuery)

@@ -74,7 +74,7 @@ class DashboardAnimal(AnimalOutput):
     current_health_status = serializers.CharField(allow_null=True)
 
 
-class AnimalPage(serializers.Serializer):
+class DashboardAnimalsOutput(serializers.Serializer):
     """A page by its number. ``count`` ends at 10,000; the rest is in `animals/`, which has cursors."""
 
     count = serializers.IntegerField()

@@ -59,7 +59,7 @@ class AnimalFields(serializers.Serializer):
     estimated_value = serializers.DecimalField(
         max_digits=12, decimal_places=2, allow_null=True, required=False
     )
-    value_currency = serializers.RegexField(r"[A-Z]{3}\Z", required=False)
+    value_currency = serializers.RegexField(r"^[A-Z]{3}$", required=False)
     breeds = BreedPartInput(many=True, required=False, max_length=16)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from zoneinfo import available_timezones
 
 from django.utils import timezone
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
@@ -57,9 +58,9 @@ class RowsField(serializers.ListField):
     The document names no shape for a row, since a row of another shape is no reason to refuse its neighbours.
     """
 
-    def __init__(self, row: serializers.Serializer, *, most: int) -> None:
+    def __init__(self, row: serializers.Serializer, *, most: int, **options: Any) -> None:
         self.most = most
-        super().__init__(child=row, allow_empty=False)
+        super().__init__(child=row, allow_empty=False, **options)
 
     def to_internal_value(self, data: Any) -> list[dict[str, Any] | Problem]:
         """One entry for each row. Raises ValidationError where there are too many, before the first is looked at."""
@@ -83,6 +84,7 @@ class RowsField(serializers.ListField):
         return checked
 
 
+@extend_schema_field(OpenApiTypes.OBJECT)
 class ProblemField(serializers.Field):
     """A problem inside an answer, as the answer itself would be one (RFC 9457); null where there is none."""
 

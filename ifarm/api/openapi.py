@@ -22,7 +22,13 @@ _FILTERS: Final = {
     django_filters.DateFilter: OpenApiTypes.DATE,
     django_filters.IsoDateTimeFilter: OpenApiTypes.DATETIME,
 }
-_ERRORS = {401: "not authenticated", 403: "the role does not allow it", 404: "not found", 503: "no primary"}
+_ERRORS: Final = {
+    400: "a field, a parameter or a header is not valid",
+    401: "not authenticated",
+    403: "the role does not allow it",
+    404: "not found",
+    503: "no primary",
+}
 
 
 class ProblemOutput(serializers.Serializer):
@@ -44,8 +50,28 @@ def canonical_routes(endpoints: list[Any], **_: Any) -> list[Any]:
     ]
 
 
+def problems_of_open_routes(result: dict[str, Any], **_: Any) -> dict[str, Any]:
+    """The errors of operations outside tenants, whose views say only what they answer when all is well."""
+    schema = {"$ref": "#/components/schemas/ProblemOutput"}
+    for path in result["paths"].values():
+        for method, operation in path.items():
+            for status, text in _errors_of(method, takes_body="requestBody" in operation).items():
+                answer = {"description": text, "content": {"application/problem+json": {"schema": schema}}}
+                operation["responses"].setdefault(str(status), answer)
+    return result
+
+
+def _errors_of(method: str, *, takes_body: bool) -> dict[int, str]:
+    found = dict(_ERRORS)
+    if method.upper() not in ("GET", "HEAD"):
+        found |= {409: "contradicts what is there", 413: "too large", 422: "a rule says no"}
+    if takes_body:
+        found |= {415: "not JSON"}
+    return found
+
+
 @cache
-def _page_of(output: type[serializers.Serializer]) -> serializers.Serializer:
+def _page_of(output: Any) -> Any:
     """A page of it; one component, however many lists show it."""
     return inline_serializer(
         f"{output.__name__.removesuffix('Output')}Page",
@@ -53,7 +79,7 @@ def _page_of(output: type[serializers.Serializer]) -> serializers.Serializer:
     )
 
 
-class TokenScheme(OpenApiAuthenticationExtension):
+class TokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
     """Devices."""
 
     target_class = "ifarm.permissions.authentication.TokenAuthentication"
@@ -64,7 +90,7 @@ class TokenScheme(OpenApiAuthenticationExtension):
         return {"type": "http", "scheme": "bearer"}
 
 
-class SessionScheme(OpenApiAuthenticationExtension):
+class SessionScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
     """People in a browser."""
 
     target_class = "ifarm.permissions.authentication.WebSession"
@@ -113,11 +139,7 @@ class OperationSchema(AutoSchema):
         }
 
     def _errors(self, declared: Operation) -> dict[int, str]:
-        found = dict(_ERRORS)
-        if declared.input is not None or declared.order is not None:
-            found[400] = "a field or parameter is not valid"
-        if self.method not in ("GET", "HEAD"):
-            found |= {409: "contradicts what is there", 422: "a rule says no"}
+        found = _errors_of(self.method, takes_body=declared.input is not None)
         if declared.versioned:
             found |= {412: "changed in the meantime", 428: "the version is missing"}
         return found
@@ -125,7 +147,7 @@ class OperationSchema(AutoSchema):
     def _output(self, declared: Operation) -> Any:
         if declared.output is None or declared.order is None:
             return declared.output
-        return _page_of(declared.output)
+        return _page_of(declared.output)  # type: ignore[arg-type]
 
     def get_override_parameters(self) -> list[Any]:
         """Headers, pages and filters."""
@@ -134,9 +156,11 @@ class OperationSchema(AutoSchema):
             return []
         found = []
         if self.method not in ("GET", "HEAD"):
-            found.append(OpenApiParameter("Idempotency-Key", str, OpenApiParameter.HEADER))
+            key = {"type": "string", "minLength": 1, "maxLength": 200}
+            found.append(OpenApiParameter("Idempotency-Key", key, OpenApiParameter.HEADER))
         if declared.versioned:
-            found.append(OpenApiParameter("If-Match", str, OpenApiParameter.HEADER))
+            version = {"type": "string", "pattern": r'^"\d{1,9}"$'}
+            found.append(OpenApiParameter("If-Match", version, OpenApiParameter.HEADER))
         if declared.order is not None:
             limit = {"type": "integer", "minimum": 1, "maximum": LARGEST, "default": SIZE}
             found += [
@@ -151,4 +175,4 @@ class OperationSchema(AutoSchema):
         return found
 
     def _is_list_view(self, serializer: Any = None) -> bool:
-        return False
+        return isinstance(serializer, serializers.ListSerializer)

@@ -20,6 +20,9 @@ def uuid7() -> UUID:
 
 
 def first_uuid7(moment: datetime) -> UUID:
-    """The lowest key that can have been made in the millisecond of a moment: no key made since is below it."""
-    milliseconds = (moment - _EPOCH) // timedelta(milliseconds=1)
+    """The lowest key that can have been made in the millisecond of a moment: no key made since is below it.
+
+    Keys count from 1970; the first of any moment before is the lowest of all.
+    """
+    milliseconds = max(0, (moment - _EPOCH) // timedelta(milliseconds=1))
     return UUID(int=milliseconds << 80 | 0x7 << 76 | 0b10 << 62)

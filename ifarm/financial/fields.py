@@ -33,7 +33,7 @@ class CurrencyInput(serializers.RegexField):
     """A currency of ISO 4217."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(r"\A[A-Z]{3}\Z", **options)
+        super().__init__(r"^[A-Z]{3}$", **options)
 
     def run_validation(self, data: Any = serializers.empty) -> Any:
         """Only currencies that exist."""

@@ -9,7 +9,7 @@ from rest_framework import serializers
 from ifarm.animals.serializers import BreedPartInput, IdentifierInput, RecordInput
 from ifarm.animals.words import DepartureReason, Purpose, Sex, Species
 from ifarm.core.choices import choices
-from ifarm.financial.fields import AmountInput, CurrencyInput, MoneyOutput
+from ifarm.financial.fields import AmountInput, CurrencyInput, MoneyOutput, MoneyPair
 from ifarm.financial.trade import SOLD_FOR
 from ifarm.financial.words import ContactKind, ExpenseCategory, ExpenseStatus, PaymentMethod
 
@@ -375,7 +375,7 @@ class PaymentOutput(serializers.Serializer):
     reference = serializers.CharField()
 
 
-class ResultOutput(serializers.Serializer):
+class FinancialResultOutput(serializers.Serializer):
     """What came and went in one currency."""
 
     sales = MoneyOutput("sales")
@@ -391,7 +391,7 @@ class ResultsOutput(serializers.Serializer):
 
     first = serializers.DateField()
     last = serializers.DateField()
-    results = ResultOutput(many=True)
+    results = FinancialResultOutput(many=True)
 
 
 class CostsOutput(serializers.Serializer):
@@ -399,7 +399,7 @@ class CostsOutput(serializers.Serializer):
 
     first = serializers.DateField()
     last = serializers.DateField()
-    costs = MoneyOutput("amount")
+    costs = MoneyPair(many=True)
 
     def to_representation(self, found: Any) -> dict[str, Any]:
         """The sums as pairs."""

@@ -124,7 +124,7 @@ class MedicinePurchaseInput(RecordInput):
     cost_amount = serializers.DecimalField(
         max_digits=12, decimal_places=2, min_value=0, allow_null=True, required=False
     )
-    cost_currency = serializers.RegexField(r"[A-Z]{3}\Z", required=False)
+    cost_currency = serializers.RegexField(r"^[A-Z]{3}$", required=False)
 
 
 class MedicinePurchaseOutput(serializers.Serializer):

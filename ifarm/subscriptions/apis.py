@@ -26,6 +26,7 @@ from ifarm.subscriptions.models import Subscription, SubscriptionInvoice, UsageM
 from ifarm.subscriptions.plans import PLANS
 from ifarm.subscriptions.policies import SUBSCRIPTION_INVOICES, SUBSCRIPTIONS, USAGE
 from ifarm.subscriptions.serializers import (
+    ActedOutput,
     PlanInput,
     PlanOutput,
     SubscriptionInvoiceOutput,
@@ -114,7 +115,7 @@ class PaymentMessagesApi(APIView):
     authentication_classes: ClassVar[list[Any]] = []
     permission_classes = [AllowAny]
 
-    @extend_schema(request=None, responses={200: None})
+    @extend_schema(request=None, responses=ActedOutput)
     def post(self, request: Any) -> Response:
         """Believed by its signature, not by where it comes from. The same message again does nothing."""
         body: bytes = request.body  # Django reads no more than DATA_UPLOAD_MAX_MEMORY_SIZE

@@ -22,7 +22,7 @@ class PlanInput(serializers.Serializer):
     """Which plan, and how it is paid: the provider's name for the way to pay, never a card's number."""
 
     plan = serializers.ChoiceField(sorted(PLANS))
-    payment_method = serializers.RegexField(r"\Apm_[A-Za-z0-9_]{1,110}\Z")
+    payment_method = serializers.RegexField(r"^pm_[A-Za-z0-9_]{1,110}$")
 
 
 class SubscriptionOutput(serializers.Serializer):
@@ -56,3 +56,9 @@ class UsageOutput(serializers.Serializer):
     hour = serializers.DateTimeField()
     metric = serializers.ChoiceField(choices(Metric))
     value = serializers.IntegerField()
+
+
+class ActedOutput(serializers.Serializer):
+    """Whether a message of the payment provider changed something; the same again does not."""
+
+    acted = serializers.BooleanField()

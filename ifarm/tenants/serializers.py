@@ -10,7 +10,7 @@ class TenantInput(serializers.Serializer):
 
     name = serializers.CharField(max_length=120)
     timezone = ZoneField(default="UTC")
-    currency = serializers.RegexField(r"[A-Z]{3}\Z", default="EUR")
+    currency = serializers.RegexField(r"^[A-Z]{3}$", default="EUR")
 
 
 class TenantOutput(serializers.Serializer):

@@ -29,4 +29,8 @@ SPECTACULAR_SETTINGS = {
         "SpeciesEnum": choices(Species),
     },
     "PREPROCESSING_HOOKS": ["ifarm.api.openapi.canonical_routes"],
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "ifarm.api.openapi.problems_of_open_routes",
+    ],
 }
