@@ -14,12 +14,10 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from typing import Any, Final
-from xml.etree.ElementTree import ParseError
 
 import openpyxl
-from defusedxml.common import DefusedXmlException
 
-from ifarm.core.errors import Invalid, TooLarge
+from ifarm.core.errors import Invalid, Problem, TooLarge
 from ifarm.exchange.words import FileType
 
 MOST_BYTES: Final = 5 * 2**20
@@ -193,27 +191,12 @@ def _workbook(body: bytes, sheet: str) -> tuple[str, Iterator[tuple[int, list[st
         if chosen is None:
             raise Invalid("expected a sheet with a table, found none.")
         return f"sheet {chosen.title!r}", iter(list(_workbook_rows(chosen)))
-    except _BROKEN as error:
+    except Problem:
+        raise
+    except Exception as error:  # noqa: BLE001 - of zipfile, zlib, expat and openpyxl, whose list has no end
         raise Invalid(
             f"expected an Excel file, found one that cannot be read ({type(error).__name__})."
         ) from None
-
-
-_BROKEN = (
-    zipfile.BadZipFile,
-    DefusedXmlException,
-    ParseError,
-    OSError,
-    EOFError,
-    RuntimeError,  # an encrypted part
-    NotImplementedError,
-    KeyError,
-    IndexError,
-    ValueError,
-    TypeError,
-    AttributeError,  # openpyxl, of a part that is not there
-    OverflowError,
-)
 
 
 def _require_small(body: bytes) -> None:
@@ -229,7 +212,8 @@ def _require_small(body: bytes) -> None:
 
 
 def _workbook_rows(sheet: Any) -> Iterator[tuple[int, list[str]]]:
-    rows = sheet.iter_rows(max_row=MOST_LINES + 1, max_col=MOST_COLUMNS, values_only=True)
+    sheet.reset_dimensions()  # what the file says of its size may be wrong
+    rows = sheet.iter_rows(max_col=MOST_COLUMNS, values_only=True)
     for number, values in enumerate(rows, 1):
         cells = [_text(value) for value in values]
         if any(cells):
