@@ -45,7 +45,7 @@ class _WithWalls(ModelBase):
                 for key, value in fields.items()
                 if isinstance(value, TenantForeignKey)
             ]
-            if "source_id" in fields:
+            if {"source", "source_id"} <= fields.keys():
                 walls.append(_one_per_source())
             given = list(getattr(meta, "constraints", []))
             attrs["Meta"] = type("Meta", (meta,) if meta else (), {"constraints": [*given, *walls]})

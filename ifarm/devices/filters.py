@@ -1,0 +1,29 @@
+"""What the lists of devices can be narrowed by."""
+
+from django_filters import BooleanFilter, ChoiceFilter, FilterSet, IsoDateTimeFilter, UUIDFilter
+
+from ifarm.core.choices import choices
+from ifarm.devices.words import DeviceKind
+
+
+class DeviceFilters(FilterSet):
+    """`?farm_id=&kind=&is_active=&unseen_since=`; the last: devices that have sent nothing since then."""
+
+    farm_id = UUIDFilter(field_name="farm_id")
+    kind = ChoiceFilter(choices=choices(DeviceKind))
+    is_active = BooleanFilter()
+    unseen_since = IsoDateTimeFilter(field_name="last_seen_at", method="unseen")
+
+    def unseen(self, rows: object, name: str, moment: object) -> object:
+        """Also those that never sent."""
+        return rows.exclude(last_seen_at__gte=moment)  # type: ignore[attr-defined]
+
+
+class ReadingFilters(FilterSet):
+    """`?farm_id=&animal_id=&matched=&since=&until=`; since a time, before another."""
+
+    farm_id = UUIDFilter(field_name="farm_id")
+    animal_id = UUIDFilter(field_name="matches__animal_id")
+    matched = BooleanFilter(field_name="matches", lookup_expr="isnull", exclude=True)
+    since = IsoDateTimeFilter(field_name="measured_at", lookup_expr="gte")
+    until = IsoDateTimeFilter(field_name="measured_at", lookup_expr="lt")
