@@ -17,18 +17,28 @@ PROGRAM = (sys.executable, "-m", "understudy.cli")
 
 def run(config: Path, *arguments: str) -> str:
     """Run `understudy ...` to its end and return what it printed. Raises RuntimeError with its words otherwise."""
-    done = subprocess.run(
-        [*PROGRAM, *arguments],
-        env=environment(config),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        said = (done.stderr or done.stdout).strip()
-        raise RuntimeError(f"understudy {' '.join(arguments)} ended with {done.returncode}:\n{said}")
-    return done.stdout
+    process: subprocess.Popen[str] | None = None
+    try:
+        with processes.unbroken():
+            process = subprocess.Popen(
+                [*PROGRAM, *arguments],
+                env=environment(config),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                preexec_fn=processes.die_with_parent,  # noqa: PLW1509
+            )
+        printed, errors = process.communicate()
+    except BaseException:  # Ctrl-C too: it would go on, and nobody would wait for it
+        if process is not None:
+            process.kill()
+            process.wait()
+        raise
+    if process.returncode != 0:
+        said = (errors or printed).strip()
+        raise RuntimeError(f"understudy {' '.join(arguments)} ended with {process.returncode}:\n{said}")
+    return printed
 
 
 def environment(config: Path) -> dict[str, str]:
@@ -56,7 +66,7 @@ class AgentProcess:
         """Start it; nothing to do where it runs. When it acts, the witness says so."""
         if self.pid is not None:
             return
-        with self.log.open("ab") as log:
+        with self.log.open("ab") as log, processes.unbroken():
             self._process = subprocess.Popen(
                 [*PROGRAM, "run", *self._options],
                 env=environment(self._config),

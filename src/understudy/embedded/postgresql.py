@@ -183,7 +183,8 @@ class EmbeddedPostgreSQL:
             )
         self._forget_dead()
         log_start = self.log.stat().st_size if self.log.exists() else 0
-        self._process = self._launch()
+        with processes.unbroken():
+            self._process = self._launch()
         try:
             self._await_ready(self._process, time.monotonic() + timeout_s, log_start)
         except BaseException:

@@ -7,8 +7,9 @@ import ctypes
 import os
 import select
 import signal
+import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 GONE = frozenset("ZX")  # zombie, dead (proc(5)): nothing of it runs any more
@@ -103,6 +104,29 @@ def stop_all(parent: int | None, members: Callable[[], set[int]]) -> set[int]:
         wait_stopped(new)
         stopped |= new
     return stopped
+
+
+@contextlib.contextmanager
+def unbroken() -> Iterator[None]:
+    """Put SIGINT and SIGTERM off until the block is left: for starting a process and noting that it was started.
+
+    An exception of a signal's handler in between would leave a process that nobody knows of; one that is raised where
+    `fork` calls its hooks (`os.register_at_fork`) is dropped, and with it the signal. What is ignored stays so.
+    """
+    if threading.current_thread() is not threading.main_thread():  # handlers run in the main one only
+        yield
+        return
+    came: list[signal.Signals] = []
+    before = {n: h for n in (signal.SIGINT, signal.SIGTERM) if callable(h := signal.getsignal(n))}
+    try:
+        for number in before:
+            signal.signal(number, lambda number, frame: came.append(signal.Signals(number)))
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in came:
+            signal.raise_signal(number)
 
 
 def die_with_parent(number: signal.Signals = signal.SIGQUIT) -> None:
