@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import multiprocessing
-import os
-import signal
 import time
 import uuid
 from collections.abc import Iterable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from multiprocessing.synchronize import Event
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Protocol
 
 import psycopg
 
@@ -23,10 +17,9 @@ from understudy import config
 from understudy.client import CommitInDoubt, Pool
 from understudy.demo import tpcb
 from understudy.demo.audit import Row, rescued_inserts
-from understudy.demo.ledger import SIZE, Entry, Ledger, Reader, Status, read
+from understudy.demo.group import Group, Tell, live
+from understudy.demo.ledger import Entry, Status
 from understudy.lease import LeaseFile
-
-JOIN_TIMEOUT = 45.0  # seconds: longer than `hold_timeout`, so that a writer that holds can end by itself
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,26 +136,16 @@ class Plain:
 
 
 def write(orders: Orders, stop: Event) -> None:
-    """The life of one writer process. Ends when told to, or when its parent is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which stops us in order
+    """The life of one writer process."""
     logging.getLogger("psycopg.pool").setLevel(
         logging.CRITICAL
     )  # a pool that cannot connect is what we came for
-    parent = os.getppid()
-    ledger = Ledger(orders.ledger)
     target: ThroughUnderstudy | Plain = Plain(orders) if orders.plain_dsn else ThroughUnderstudy(orders)
-    seq, due = sum(1 for _ in read(orders.ledger)), time.monotonic()
-    with orders.ledger.with_suffix(".errors").open("a", buffering=1) as errors:
-        while not stop.is_set() and os.getppid() == parent:
-            seq += 1
-            _one(target, orders, seq, ledger, errors)
-            due = max(due + orders.interval, time.monotonic())  # a writer that was held does not catch up
-            time.sleep(max(0.0, due - time.monotonic()))
+    live(orders.ledger, orders.interval, stop, lambda seq, tell: _one(target, orders, seq, tell))
     target.close()
-    ledger.close()
 
 
-def _one(target: Target, orders: Orders, seq: int, ledger: Ledger, errors: Any) -> None:
+def _one(target: Target, orders: Orders, seq: int, tell: Tell) -> Entry:
     parameters = tpcb.parameters(orders.scale, orders.writer, seq)
     status, settled, asked = Status.ACKED, False, time.monotonic_ns()
     node = epoch = began = 0
@@ -171,13 +154,12 @@ def _one(target: Target, orders: Orders, seq: int, ledger: Ledger, errors: Any) 
     except Exception as error:  # noqa: BLE001 (whatever a writer is told is what we measure)
         status = Status.IN_DOUBT if isinstance(error, CommitInDoubt) else Status.FAILED
         node, epoch, began = getattr(target, "last", (0, 0, 0))
-        note = {"seq": seq, "at": time.monotonic_ns(), "kind": type(error).__name__, "text": str(error)}
-        errors.write(json.dumps(note) + "\n")
+        tell(seq, type(error).__name__, str(error))
     ended = time.monotonic_ns()
-    ledger.add(Entry(orders.writer, seq, status, node, epoch, max(began, asked), ended, settled))
+    return Entry(orders.writer, seq, status, node, epoch, max(began, asked), ended, settled)
 
 
-class Writers(AbstractContextManager["Writers"]):
+class Writers(Group):
     """A group of writer processes. Leaving the block stops them.
 
     Args:
@@ -198,10 +180,9 @@ class Writers(AbstractContextManager["Writers"]):
         canary: int = 0,
     ) -> None:
         self.canary = canary
-        folder.mkdir(parents=True, exist_ok=True)
-        self.ledgers = [folder / f"writer-{number}.ledger" for number in range(1, count + 1)]
-        self._orders = [
-            Orders(
+        ledgers = [folder / f"writer-{number}.ledger" for number in range(1, count + 1)]
+        orders = {
+            path: Orders(
                 writer=number,
                 scale=scale,
                 ledger=path,
@@ -212,75 +193,6 @@ class Writers(AbstractContextManager["Writers"]):
                 cluster=cluster,
                 canary=canary,
             )
-            for number, path in enumerate(self.ledgers, 1)
-        ]
-        # Spawned, not forked: each is a process of its own as a worker of a web server is.
-        self._context = multiprocessing.get_context("spawn")
-        self._stop = self._context.Event()
-        self._processes: list[Any] = []
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop(at_once=kind is not None)
-
-    def start(self) -> None:
-        """Start them all, and return when each has had an answer (or has ended)."""
-        self._stop.clear()
-        before = [self._size(path) for path in self.ledgers]
-        for orders in self._orders:
-            process = self._context.Process(target=write, args=(orders, self._stop), daemon=True)
-            process.start()
-            self._processes.append(process)
-        while any(
-            process.is_alive() and self._size(path) == size
-            for process, path, size in zip(self._processes, self.ledgers, before, strict=True)
-        ):
-            time.sleep(0.02)  # files have no event that the standard library can wait for
-
-    @staticmethod
-    def _size(path: Path) -> int:
-        return path.stat().st_size if path.exists() else 0
-
-    def stop(self, *, at_once: bool = False) -> None:
-        """Let each finish its transaction and end; what does not end in time is killed."""
-        self._stop.set()
-        for process in self._processes:
-            process.join(0.5 if at_once else JOIN_TIMEOUT)
-            if process.is_alive():
-                process.kill()
-                process.join()
-        self._processes.clear()
-
-    @property
-    def alive(self) -> int:
-        """How many of them run."""
-        return sum(process.is_alive() for process in self._processes)
-
-    @property
-    def written(self) -> int:
-        """How many transactions have ended so far, however they did."""
-        return sum(self._size(path) for path in self.ledgers) // SIZE
-
-    def entries(self) -> list[Entry]:
-        """All entries of all ledgers, in the order in which the writers were answered."""
-        return Reader(self.ledgers).new()
-
-    def reader(self) -> Reader:
-        """A reader that follows the ledgers from now on."""
-        reader = Reader(self.ledgers)
-        reader.new()
-        return reader
-
-    def errors(self) -> list[dict[str, Any]]:
-        """What writers were told when a transaction did not end well: seq, at (ns), kind, text."""
-        found = []
-        for path in self.ledgers:
-            notes = path.with_suffix(".errors")
-            if notes.exists():
-                found += [json.loads(line) for line in notes.read_text().splitlines()]
-        return found
+            for number, path in enumerate(ledgers, 1)
+        }
+        super().__init__(write, orders)
