@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from understudy.demo.ledger import SIZE, Entry, Ledger, Reader, read
+from understudy.embedded import processes
 
 JOIN_TIMEOUT = 45.0  # seconds: longer than `hold_timeout`, so that a writer that holds can end by itself
 
@@ -87,8 +88,9 @@ class Group(AbstractContextManager["Group"]):
         before = [self._size(path) for path in self.ledgers]
         for orders in self._orders:
             process = self._context.Process(target=self._life, args=(orders, self._stop), daemon=True)
-            process.start()
-            self._processes.append(process)
+            with processes.unbroken():
+                process.start()
+                self._processes.append(process)
         while any(
             process.is_alive() and self._size(path) == size
             for process, path, size in zip(self._processes, self.ledgers, before, strict=True)
