@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+import signal
+import subprocess
+import sys
+import time
 from datetime import date, datetime
 from decimal import Decimal
+from functools import partial
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -20,6 +25,7 @@ from django.test.utils import CaptureQueriesContext
 from ifarm.animals.groups import create_group
 from ifarm.animals.models import Animal, AnimalIdentifier, GroupMembership, Movement, Parentage, Weight
 from ifarm.animals.services import create_animal, delete_animal
+from ifarm.config.django.test import PORT
 from ifarm.core.actors import Actor, Role
 from ifarm.core.context import unit_of_work
 from ifarm.core.errors import Invalid, NotAllowed, RuleBroken
@@ -484,7 +490,8 @@ def test_an_end_at_any_chunk_loses_and_doubles_nothing(
 ) -> None:
     hill = Hill()
     job = waiting(hill, 7, monkeypatch)
-    keep, ends = running._keep, []
+    keep = running._keep
+    ends: list[int] = []
 
     def torn(*args: Any) -> None:
         if place == "after":
@@ -509,6 +516,46 @@ def test_an_end_at_any_chunk_loses_and_doubles_nothing(
     assert committed.execute(query).fetchall() == [(7, 7)]
 
 
+WORKER = """
+import os, signal, sys
+from uuid import UUID
+from understudy.embedded import postgresql
+postgresql.free_port = lambda: int(sys.argv[1])  # the tests' own server
+os.environ["DJANGO_SETTINGS_MODULE"] = "ifarm.config.django.test"
+import django
+django.setup()
+from django.db import connection
+from ifarm.exchange import running
+from understudy.integrations.django.target import DIRECT
+connection.settings_dict["NAME"] = "test_ifarm"
+connection.settings_dict["TEST"][DIRECT] = True
+running.CHUNK, keep = 2, running._keep
+def killed(job, *rest):
+    keep(job, *rest)
+    if job.rows_done == 4:  # said, and not committed
+        os.kill(os.getpid(), signal.SIGKILL)
+running._keep = killed
+running.run_import(UUID(sys.argv[2]))
+"""
+
+
+def test_a_worker_that_is_killed(committed: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    hill = Hill()
+    job = waiting(hill, 7, monkeypatch)
+    command = [sys.executable, "-c", WORKER, str(PORT), str(job.id)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert progress(committed)[:3] == ("running", 2, 2)
+    assert written(committed) == ["AT 1", "AT 2"]
+    with as_owner():
+        deadline = time.monotonic() + 60
+        while not run_import(job.id):  # the server has not noticed yet: nothing tells when it does
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    assert progress(committed)[:3] == ("done", 7, 7)
+    assert written(committed) == [f"AT {number}" for number in range(1, 8)]
+
+
 def test_two_workers_are_never_at_the_same_rows(
     committed: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -531,7 +578,7 @@ def test_two_files_with_the_same_rows_at_once(
     hill = Hill()
     jobs = [waiting(hill, 8, monkeypatch) for _ in range(2)]
     with as_owner():
-        for wait in [in_thread(lambda job=job: run_import(job.id)) for job in jobs]:
+        for wait in [in_thread(partial(run_import, job.id)) for job in jobs]:
             assert wait()
     assert len(written(committed)) == 8
     query = "SELECT sum(rows_good), sum(rows_known + rows_duplicate), sum(rows_bad) FROM exchange_importjob"
@@ -551,7 +598,7 @@ def test_a_job_that_ends_every_worker_is_given_up(
     def fault(*_: Any) -> Any:
         raise ZeroDivisionError
 
-    monkeypatch.setitem(running._WRITERS, Kind.ANIMALS, fault)  # type: ignore[misc]
+    monkeypatch.setitem(running._WRITERS, Kind.ANIMALS, fault)
     with as_owner():
         assert run_waiting_imports() == 1  # the other is not held up
         for _ in range(TRIES):
@@ -604,7 +651,7 @@ def test_somebody_who_is_faster_costs_one_row(
             return create_animal(hill.owner, tag_number="AT 3", **given).id
 
     monkeypatch.setattr("ifarm.exchange.into_animals._in_herd", lambda *_: None)
-    monkeypatch.setitem(running._WRITERS, Kind.ANIMALS, taken)  # type: ignore[misc]
+    monkeypatch.setitem(running._WRITERS, Kind.ANIMALS, taken)
     with as_owner():
         assert run_import(job.id)
     assert list(hill.states(job).values()) == ["written", "written", "duplicate", "written"]

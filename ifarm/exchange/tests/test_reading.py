@@ -139,8 +139,8 @@ def changed(body: bytes, part: str, change: Callable[[bytes], bytes], **more: st
         for one in old.infolist():
             content = old.read(one)
             new.writestr(one.filename, change(content) if one.filename == part else content)
-        for name, content in more.items():
-            new.writestr(f"xl/{name}.xml", content)
+        for name, added in more.items():
+            new.writestr(f"xl/{name}.xml", added)
     return file.getvalue()
 
 
