@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from tests.equipment.interruption import interrupted, processes_in
 
 from understudy import config
 from understudy.backup import restore, staging
@@ -20,6 +22,7 @@ from understudy.backup.keys import write_new
 from understudy.backup.manifest import Kind, Level, Manifest, Verdict
 from understudy.backup.shelf import Shelf
 from understudy.cli.app import main
+from understudy.demo import agent_process
 from understudy.demo.lab import CLUSTER, NODES, Lab
 from understudy.demo.workload import canary_tokens
 from understudy.drill import backups, changes, runner
@@ -313,3 +316,14 @@ def test_every_drill_of_a_change_passes_on_a_clone(
     assert [check.outcome for check in found.cleanup] == [Outcome.PASS, Outcome.PASS]
     assert list(temporary.iterdir()) == []
     assert found.radius is Radius.CLONE
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("at", ["fetch, open and check", "restore it into a", "understudy setup"])
+def test_a_signal_leaves_nothing_of_a_clone(lab: Lab, shelf: Shelf, temporary: Path, at: str) -> None:
+    environment = agent_process.environment(lab.config_file) | {"TMPDIR": str(temporary)}
+    code, said = interrupted(["drill", "run", "failover-crash"], environment, at, signal.SIGTERM)
+    assert code == 130, said
+    assert list(temporary.iterdir()) == []
+    assert processes_in(temporary) == []
