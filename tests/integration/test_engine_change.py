@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import threading
+from pathlib import Path
 from uuid import uuid4
 
 import psycopg
@@ -321,3 +324,22 @@ async def test_an_agent_that_stops_with_the_fence_row_locked_holds_nobody_up(
             assert await engine.announce(at(2, "b"), ("a", "b")) == ("a", "b")
             await connection.execute("SELECT 1")
     await stopped.close()
+
+
+async def test_keeping_waits_for_the_disk_beside_the_event_loop(
+    pair: Pair, engine: PostgreSQLEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Flushing a large table takes seconds, in which the agent has to probe and to renew."""
+    threads, fsync = set(), os.fsync
+
+    def noted(descriptor: int) -> None:
+        threads.add(threading.get_ident())
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    pair.sql("a", "INSERT INTO item (name) SELECT 'n' || i FROM generate_series(1, 100) i")
+    await until(lambda: pair.sql("b", "SELECT count(*) FROM item") == [(100,)])
+    report = await engine.keep("b", tmp_path / "contents", at(1))
+    assert report.changes == 100
+    assert threads
+    assert threading.get_ident() not in threads

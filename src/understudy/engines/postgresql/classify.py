@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Final
@@ -120,6 +121,7 @@ async def classify(
         if len(batch) == _BATCH:
             asked = await _judge_batch(sessions, node, batch, judge, asked)
             batch = []
+            await asyncio.sleep(0)  # where nobody is asked, the agent's other tasks have no turn but this one
     await _judge_batch(sessions, node, batch, judge, asked)
     judge.finish()
     return judge.verdicts, judge.tables, file.close()

@@ -15,7 +15,7 @@ import secrets
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from psycopg import sql
 
@@ -76,10 +76,16 @@ async def _write_table(connection: ControlConnection, table: str, path: Path) ->
             async for block in copy:
                 digest.update(block)
                 file.write(block)
-        file.close()
-        raw.flush()
-        os.fsync(raw.fileno())
+        await asyncio.to_thread(
+            _finish, file, raw
+        )  # some seconds for a large table: probes and leases cannot wait
     return {"file": path.name, "rows": max(0, cursor.rowcount), "sha256_of_csv": digest.hexdigest()}
+
+
+def _finish(file: gzip.GzipFile, raw: BinaryIO) -> None:
+    file.close()
+    raw.flush()
+    os.fsync(raw.fileno())
 
 
 def _publish(making: Path, folder: Path, node: str, rows: dict[str, Any]) -> None:
