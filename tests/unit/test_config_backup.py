@@ -188,6 +188,24 @@ def test_a_file_and_the_environment_lead_to_config(tmp_path: Path) -> None:
     assert more is not None and more.destinations[0].place == "/mnt"
 
 
+def test_pgbackrest_instead_of_our_own_base_backups() -> None:
+    table = {"tool": "pgbackrest", "stanza": "farm", "schedule": "0 3 * * 0", "config_file": "/etc/x.conf"}
+    found = parsed(physical=table).physical
+    assert found == Physical(
+        tool="pgbackrest", stanza="farm", schedule="0 3 * * 0", config_file=Path("/etc/x.conf"), wal=False
+    )
+    for wrong, named in (
+        ({"stanza": None}, "stanza"),
+        ({"stanza": "a b"}, "stanza"),
+        ({"wal": True}, "wal"),  # the log is pgBackRest's
+        ({"tool": "wal-g"}, "tool"),
+        ({"program": "pgbackrest"}, "program"),
+    ):
+        changed = {key: value for key, value in {**table, **wrong}.items() if value is not None}
+        with pytest.raises(ConfigError, match=named):
+            parsed(physical=changed)
+
+
 def test_the_reference_names_every_key() -> None:
     text = REFERENCE.read_text(encoding="utf-8")
     section = text[text.index("### `[backup]`") : text.index("## Policy")]

@@ -30,7 +30,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import psycopg
 from psycopg import sql
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer as Buffer
 
 FETCHERS: Final = 4
+FETCHING: Final = "fetching"
 RECOVERY_S: Final = 24 * 3600.0
 """Seconds that PostgreSQL may take to replay."""
 _STOP_S: Final = 600.0
@@ -148,13 +149,68 @@ class Restored:
     last_commit: str
 
 
+class Origin(Protocol):
+    """Where a base backup and the log after it are fetched from.
+
+    It may put what it needs for that into a folder `FETCHING` beside the data, which is removed afterwards.
+    """
+
+    @property
+    def name(self) -> str:
+        """For people."""
+
+    @property
+    def listed(self) -> bool:
+        """Whether PostgreSQL's own list of checksums, `backup_manifest`, is among the files."""
+
+    def reach(self, manifest: Manifest) -> Reach:
+        """What there is of the log after it."""
+
+    def fetch(self, manifest: Manifest, name: str, path: Path) -> None:
+        """A file of the log, once all is unpacked. Raises `Missing`, or `SealError` or `PartError` (damaged)."""
+
+    def unpack(self, manifest: Manifest, data: Path, say: Callable[[str], None]) -> None:
+        """The files into a folder that is not there yet, for the user that servers run as."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One of our destinations."""
+
+    store: Store
+    keys: Keys | None
+    listed: bool = True
+
+    @property
+    def name(self) -> str:
+        """The destination's."""
+        return self.store.name
+
+    def reach(self, manifest: Manifest) -> Reach:
+        """See `Origin`. Raises `StoreError`, `SealError`, `PartError`."""
+        archived = wal.archive_of(self.store, manifest.cluster, manifest.system_identifier, self.keys)
+        return wal.reach(manifest, archived)
+
+    def fetch(self, manifest: Manifest, name: str, path: Path) -> None:
+        """See `Origin`. Raises `StoreError`, `SealError`, `PartError`."""
+        key = wal.prefix(manifest.cluster, manifest.system_identifier) + name
+        with path.open("wb") as file:
+            for chunk in wal.fetch(self.store, key, self.keys):
+                file.write(chunk)
+            if name.endswith(wal.PARTIAL):
+                file.truncate(wal.SEGMENT_BYTES)  # zeros end the log; PostgreSQL gives up on a shorter file
+
+    def unpack(self, manifest: Manifest, data: Path, say: Callable[[str], None]) -> None:
+        """See `Origin`, and `unpack`."""
+        unpack(manifest, self.store, self.keys, data, say)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Job:
     """What one restore is made with."""
 
     manifest: Manifest
-    store: Store
-    keys: Keys | None
+    origin: Origin
     folder: Path
     path: Reach
     say: Callable[[str], None]
@@ -194,19 +250,29 @@ def restore(
     Raises `BackupRefused` (nothing was written), `OutOfReach`, `NoRoom`, `BackupError`, StoreError, SealError,
     PartError.
     """
-    job = _Job(
-        manifest=manifest, store=store, keys=keys, folder=folder, path=_path(manifest, store, keys), say=say
-    )  # fmt: skip
+    return restore_from(Stored(store, keys), manifest, target, folder, say=say)
+
+
+def restore_from(
+    origin: Origin,
+    manifest: Manifest,
+    target: Target,
+    folder: Path,
+    *,
+    say: Callable[[str], None] = lambda _: None,
+) -> Restored:
+    """As `restore`, from wherever the base backup lies."""
+    job = _Job(manifest=manifest, origin=origin, folder=folder, path=_path(manifest, origin), say=say)
     _require(job, target)
     return _restore(job, target)
 
 
-def _path(manifest: Manifest, store: Store, keys: Keys | None) -> Reach:
+def _path(manifest: Manifest, origin: Origin) -> Reach:
     if manifest.kind is not Kind.PHYSICAL:
         raise BackupRefused(
             f"{manifest.id}: is a {manifest.kind} backup; only a physical one can be rolled forward"
         )
-    return wal.reach(manifest, wal.archive_of(store, manifest.cluster, manifest.system_identifier, keys))
+    return origin.reach(manifest)
 
 
 def _require(job: _Job, target: Target) -> None:
@@ -235,7 +301,7 @@ def _require(job: _Job, target: Target) -> None:
 
 def _gap(job: _Job) -> str:
     return (
-        f"{job.store.name}: segment {job.path.missing} of server {job.manifest.system_identifier} is missing although"
+        f"{job.origin.name}: segment {job.path.missing} of server {job.manifest.system_identifier} is missing although"
         f" later ones are there; the last position within reach of {job.manifest.id} is {lsn_text(job.path.ends)}"
         f" (--to-lsn {lsn_text(job.path.ends)}); try another destination"
     )
@@ -265,11 +331,13 @@ def _restore(job: _Job, target: Target) -> Restored:
     existed = job.folder.exists()
     try:
         job.folder.mkdir(parents=True, exist_ok=True)
+        job.origin.unpack(job.manifest, job.data, job.say)
+        if job.origin.listed:
+            _verify_files(job)
         broken = _fetch(job)
+        shutil.rmtree(job.folder / FETCHING, ignore_errors=True)
         if broken is not None and isinstance(target, Latest):
             raise broken
-        unpack(job.manifest, job.store, job.keys, job.data, job.say)
-        _verify_files(job)
         _configure(job)
         return _roll_forward(job, target, broken)
     except BaseException as error:
@@ -311,15 +379,10 @@ def _fetch(job: _Job) -> UnderstudyError | None:
     """
     job.log.mkdir(mode=0o700)
     _give(job.log)
-    prefix = wal.prefix(job.manifest.cluster, job.manifest.system_identifier)
 
     def one(name: str) -> None:
         path = job.log / name.removesuffix(wal.PARTIAL)
-        with path.open("wb") as file:
-            for chunk in wal.fetch(job.store, prefix + name, job.keys):
-                file.write(chunk)
-            if name.endswith(wal.PARTIAL):
-                file.truncate(wal.SEGMENT_BYTES)  # zeros end the log; PostgreSQL gives up on a shorter file
+        job.origin.fetch(job.manifest, name, path)
         _give(path)
 
     with ThreadPoolExecutor(FETCHERS, thread_name_prefix="wal fetch") as pool:
@@ -335,8 +398,8 @@ def _fetch(job: _Job) -> UnderstudyError | None:
                 for useless in list(waiting)[number:]:
                     (job.log / useless.removesuffix(wal.PARTIAL)).unlink(missing_ok=True)
                 return OutOfReach(
-                    f"{job.store.name}: segment {name} of server {job.manifest.system_identifier} is damaged ({error});"
-                    " nothing after it can be restored from there; try another destination"
+                    f"{job.origin.name}: segment {name} of server {job.manifest.system_identifier} is damaged"
+                    f" ({error}); nothing after it can be restored from there; try another destination"
                 )
             if number % 64 == 0:
                 job.say(f"{job.manifest.id} log: {number + 1} of {len(waiting)} segments")
@@ -582,7 +645,7 @@ def _require_all_replayed(job: _Job, ended: int) -> None:
     if whole and ended < wal.segment_number(whole[-1]) * wal.SEGMENT_BYTES:
         name = segment_name(int(whole[-1][:8], 16), ended // wal.SEGMENT_BYTES)
         raise OutOfReach(
-            f"{job.store.name}: the log is unreadable from {lsn_text(ended)} on, in segment {name}, although segments"
+            f"{job.origin.name}: the log is unreadable from {lsn_text(ended)} on, in segment {name}, although segments"
             f" up to {whole[-1]} are there; try another destination, or --to-lsn {lsn_text(ended)}"
         )
 
@@ -653,9 +716,16 @@ def verify_physical(
     server must start and let each database be read. What cannot be tried (no key, no answer, no room, no such
     server here) is INCONCLUSIVE.
     """
+    return verify_from(Stored(store, keys), manifest, keys, say)
+
+
+def verify_from(
+    origin: Origin, manifest: Manifest, keys: Keys | None, say: Callable[[str], None] = lambda _: None
+) -> list[Finding]:
+    """As `verify_physical`, from wherever the base backup lies."""
     try:
         with staging.folder() as place:
-            return list(_tried(manifest, store, keys, place / "server", say))
+            return list(_tried(manifest, origin, place / "server", say))
     except (UnderstudyError, OSError) as error:
         return [Finding(what="restore", verdict=_whose(error, manifest, keys), detail=str(error))]
 
@@ -668,17 +738,14 @@ def _whose(error: Exception, manifest: Manifest, keys: Keys | None) -> Verdict:
     return Verdict.INCONCLUSIVE if no_key or elsewhere or here else Verdict.FAIL
 
 
-def _tried(
-    manifest: Manifest, store: Store, keys: Keys | None, folder: Path, say: Callable[[str], None]
-) -> Iterator[Finding]:
-    path = _path(manifest, store, keys)
-    job = _Job(manifest=manifest, store=store, keys=keys, folder=folder, path=path, say=say)
+def _tried(manifest: Manifest, origin: Origin, folder: Path, say: Callable[[str], None]) -> Iterator[Finding]:
+    path = _path(manifest, origin)
+    job = _Job(manifest=manifest, origin=origin, folder=folder, path=path, say=say)
     _require_room(job)
     restored = _restore(job, Latest())
     with restored.server:
-        yield Finding(
-            what="files", verdict=Verdict.PASS, detail="each is as PostgreSQL's manifest says (CRC-32C)"
-        )
+        by = "PostgreSQL's manifest says (CRC-32C)" if origin.listed else f"{origin.name} wrote it (checksum)"
+        yield Finding(what="files", verdict=Verdict.PASS, detail=f"each is as {by}")
         verdict = Verdict.FAIL if path.missing else Verdict.PASS
         end = f"replayed to {lsn_text(restored.ended)}, last commit {restored.last_commit or 'before the backup'}"
         yield Finding(what="log", verdict=verdict, detail=_gap(job) if path.missing else end)

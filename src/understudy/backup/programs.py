@@ -17,7 +17,8 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import IO, Final
+from types import MappingProxyType
+from typing import IO, Any, Final
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
@@ -101,7 +102,8 @@ def command_line(dsn: str, purpose: str, **changes: str) -> tuple[str, dict[str,
 class Child:
     """One program that runs. Its stderr is kept (beginning and end), its exit code is always looked at.
 
-    It dies with the thread that started it. ``dsn``: whose password its words must not show.
+    It dies with the thread that started it. ``dsn``: whose password its words must not show. ``account``: as whom it
+    runs, in the words of `subprocess.Popen` (``user``, ``group``, ``extra_groups``).
     """
 
     def __init__(
@@ -112,6 +114,7 @@ class Child:
         dsn: str,
         stdin: int | IO[bytes] = subprocess.DEVNULL,
         output: bool = True,
+        account: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         self.name = Path(arguments[0]).name
         self._dsn = dsn
@@ -126,6 +129,7 @@ class Child:
                 stderr=subprocess.PIPE,
                 start_new_session=True,  # Ctrl-C is for us; the program is ended by us, in order
                 preexec_fn=_die_with_us,  # noqa: PLW1509
+                **account,
             )
         except OSError as error:
             raise BackupError(f"{self.name}: cannot be started: {error.strerror or error}") from None

@@ -6,14 +6,18 @@ import contextlib
 import secrets
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 from typing import Final
 
 from understudy.backup import keys as backup_keys
-from understudy.backup import logical, physical, prune, retention, seal, verify, wal
+from understudy.backup import logical, pgbackrest, physical, pitr, prune, retention, seal, verify, wal
 from understudy.backup.catalog import Catalog, Survey
 from understudy.backup.keys import Keys
+from understudy.backup.ledger import Ledger
 from understudy.backup.manifest import Finding, Kind, Level, Manifest, Verdict, Verification
+from understudy.backup.pgbackrest import PgBackRest
 from understudy.backup.seal import SealError
 from understudy.backup.source import BackupError, BackupRefused, primary_of
 from understudy.backup.store import Locked, Store, StoreError, Tell, open_store
@@ -43,6 +47,12 @@ class Shelf:
         self.keys: Keys | None = backup_keys.load(self.policy.secrets)
         self.stores: tuple[Store, ...] = tuple(open_store(place) for place in self.policy.destinations)
         self.catalog = Catalog(self.stores)
+        physical_ones = self.policy.physical
+        self.pgbackrest = (
+            PgBackRest(physical_ones, cluster.name)
+            if physical_ones is not None and physical_ones.tool == pgbackrest.NAME
+            else None
+        )
 
     # --- making -----------------------------------------------------------------------------------------
 
@@ -59,6 +69,8 @@ class Shelf:
 
         Raises as `logical.create` and `physical.create` do.
         """
+        if kind is Kind.PHYSICAL and self.pgbackrest is not None:
+            return self.pgbackrest.create(self.config, self.cluster, tell=tell, cancel=cancel)
         if kind is Kind.PHYSICAL:
             return physical.create(
                 self.config, self.cluster, self.stores, self.keys, tell=tell, cancel=cancel
@@ -79,11 +91,39 @@ class Shelf:
 
     def survey(self) -> Survey:
         """Every backup, where it is, and what could not be read. Raises StoreError where no destination answers."""
-        return self.catalog.survey(self.cluster.name)
+        ours = self.catalog.survey(self.cluster.name)
+        if self.pgbackrest is None:
+            return ours
+        try:
+            theirs = self.pgbackrest.stanza()
+        except BackupError as error:
+            return replace(ours, problems=(*ours.problems, str(error)))
+        return replace(
+            ours,
+            backups=tuple(sorted((*ours.backups, *theirs.backups), key=lambda manifest: manifest.id)),
+            places={**ours.places, **dict.fromkeys(theirs.labels, (pgbackrest.NAME,))},
+            problems=(*ours.problems, *theirs.problems),
+        )
 
-    def find(self, backup: str) -> Manifest:
-        """The backup of that id, or of a beginning that only one has; ``latest``: the newest. Raises `NoSuchBackup`."""
-        known = self.catalog.backups(self.cluster.name)
+    def verifications(self, backup: str | None = None) -> list[Verification]:
+        """The ledger, of one backup or of all, oldest first."""
+        ours = self.catalog.verifications(self.cluster.name, backup)
+        lines = self._theirs.lines() if self.pgbackrest is not None else ()
+        theirs = [line for line in lines if backup in (None, line.backup)]
+        return sorted((*ours, *theirs), key=lambda line: line.at)
+
+    def places(self, manifest: Manifest) -> list[str]:
+        """The names of where a backup is."""
+        if manifest.form == pgbackrest.NAME:
+            return [pgbackrest.NAME]
+        return [store.name for store in self.catalog.places(manifest.cluster, manifest.id)]
+
+    def find(self, backup: str, kind: Kind | None = None) -> Manifest:
+        """The backup of that id, or of a beginning that only one has; ``latest``: the newest, of that kind.
+
+        Raises `NoSuchBackup`.
+        """
+        known = [manifest for manifest in self.survey().backups if kind in (None, manifest.kind)]
         if not known:
             raise NoSuchBackup(
                 f"cluster {self.cluster.name} has no backup: make one with `understudy backup create`"
@@ -111,16 +151,20 @@ class Shelf:
         self, manifest: Manifest, level: Level, *, destination: str = "", tell: Tell = lambda _: None
     ) -> Verification:
         """Prove a backup and add what came of it to the ledger. Raises as `verify.verify` does."""
+        if self.pgbackrest is not None and manifest.form == pgbackrest.NAME:
+            line = verify.verify_foreign(self.config, manifest, level, self.pgbackrest, tell=tell)
+            self._theirs.add(line)
+            return line
         store = self.place(manifest, destination)
         return verify.verify(self.catalog, manifest, level, self.keys, self.config, store=store, tell=tell)
 
     def due(self, now: datetime, every: float) -> tuple[Manifest, ...]:
         """What to verify in a run that happens every so many seconds. ``now``: in UTC."""
-        known = self.catalog.backups(self.cluster.name)
+        known = self.survey().backups
         wanted = self.policy.verify
         ids = verify.due(
             known,
-            self.catalog.verifications(self.cluster.name),
+            self.verifications(),
             wanted.coverage / _DAY,
             now,
             level=Level(wanted.level),
@@ -128,6 +172,25 @@ class Shelf:
         )
         by_id = {manifest.id: manifest for manifest in known}
         return tuple(by_id[i] for i in ids)
+
+    def restore_physical(
+        self,
+        manifest: Manifest,
+        target: pitr.Target,
+        folder: Path,
+        *,
+        destination: str = "",
+        tell: Tell = lambda _: None,
+    ) -> pitr.Restored:
+        """Restore a base backup, ours or pgBackRest's. Raises as `pitr.restore` does."""
+        if self.pgbackrest is not None and manifest.form == pgbackrest.NAME:
+            return pitr.restore_from(self.pgbackrest, manifest, target, folder, say=tell)
+        return pitr.restore(manifest, self.place(manifest, destination), self.keys, target, folder, say=tell)
+
+    @property
+    def _theirs(self) -> Ledger:
+        """What was proven of backups that are in no destination of ours."""
+        return Ledger(self.config.directory / f"{self.cluster.name}.proofs.json")
 
     def retention(self, now: datetime) -> retention.Plan:
         """What the rules keep and let go. ``now``: in UTC."""
@@ -203,7 +266,9 @@ class Shelf:
             yield _finding("primary", str(error), "")
             return
         yield _finding("primary", "", f"{source.node} at epoch {source.epoch}")
-        if self.policy.physical is not None:
+        if self.pgbackrest is not None:
+            yield self.pgbackrest.check(self.config, self.cluster)
+        elif self.policy.physical is not None:
             found = physical.obstacles(self.cluster.node(source.node))
             yield _finding("physical backups", "\n".join(found), "replication is allowed")
 

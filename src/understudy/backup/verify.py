@@ -25,6 +25,7 @@ from understudy.backup.catalog import Catalog
 from understudy.backup.keys import Keys, KeysError
 from understudy.backup.logical import ARCHIVE, RANGES, ROLES
 from understudy.backup.manifest import Finding, Kind, Level, Manifest, Verdict, Verification
+from understudy.backup.pgbackrest import PgBackRest
 from understudy.backup.programs import version_of
 from understudy.backup.restore import Staged
 from understudy.backup.seal import SealError, WrongKey
@@ -93,6 +94,27 @@ def verify(
     )  # fmt: skip
     catalog.record(manifest.cluster, verification)
     return verification
+
+
+def verify_foreign(
+    config: Config, manifest: Manifest, level: Level, origin: PgBackRest, *, tell: Tell = lambda _: None
+) -> Verification:
+    """Prove a backup of pgBackRest's: ``bytes`` by its own `verify`, else by a restore that is read to its end.
+
+    Nothing is recorded. Raises `BackupRefused` where this host verifies one already.
+    """
+    began = time.monotonic()
+    with alone(config.directory, f"verify-{manifest.cluster}"):
+        if level is Level.BYTES:
+            checks = list(origin.verify())
+        else:
+            checks = pitr.verify_from(origin, manifest, None, tell)
+    seconds = round(time.monotonic() - began, 3)
+    return Verification(
+        backup=manifest.id, level=level, verdict=verdict(checks), destination=origin.name, at=now_text(),
+        seconds=seconds, restore_seconds=0.0 if level is Level.BYTES else seconds, sha256={}, checks=tuple(checks),
+        where=f"{platform.node()}; understudy {understudy.__version__}",
+    )  # fmt: skip
 
 
 def verdict(checks: Iterable[Finding]) -> Verdict:

@@ -81,7 +81,7 @@ def create(
             form="directory" if directory else None,
             tell=note,
         )
-        places = [store.name for store in shelf.catalog.places(made.cluster, made.id)]
+        places = shelf.places(made)
     if of(context).json:
         print_json({"backup": made, "destinations": places})
     else:
@@ -92,7 +92,7 @@ def show(context: typer.Context) -> None:
     """Every backup, where it is, and how deep it was proven."""
     with _shelf(of(context)) as shelf:
         survey = shelf.survey()
-        lines = shelf.catalog.verifications(shelf.cluster.name)
+        lines = shelf.verifications()
         foreign, trouble = _foreign(shelf)
     problems = [*survey.problems, *trouble]
     if of(context).json:
@@ -145,8 +145,8 @@ def info(context: typer.Context, backup: Backup = "latest") -> None:
     """All that is known of one backup."""
     with _shelf(of(context)) as shelf:
         manifest = shelf.find(backup)
-        lines = shelf.catalog.verifications(manifest.cluster, manifest.id)
-        places = [store.name for store in shelf.catalog.places(manifest.cluster, manifest.id)]
+        lines = shelf.verifications(manifest.id)
+        places = shelf.places(manifest)
     if of(context).json:
         print_json({"backup": manifest, "destinations": places, "verifications": lines})
         return
@@ -272,8 +272,8 @@ def restore(  # noqa: PLR0917 (options of a command line)
     if len(targets) > 1 or (targets and into_env):
         raise CliError("at most one of --to-time, --to-lsn and --to-name, and only with --folder", Exit.USAGE)
     with _shelf(cli) as shelf:
-        manifest = shelf.find(backup)
         wanted = Kind.PHYSICAL if folder is not None else Kind.LOGICAL
+        manifest = shelf.find(backup, wanted if backup == "latest" else None)
         if manifest.kind is not wanted:
             raise CliError(
                 f"{manifest.id} is a {manifest.kind} backup, and this restores {wanted} ones", Exit.USAGE
@@ -324,11 +324,9 @@ def _target(to_time: str, to_lsn: str, to_name: str) -> Target:
 def _roll_forward(  # noqa: PLR0917
     cli: Cli, shelf: Shelf, manifest: Manifest, folder: Path, target: Target, destination: str
 ) -> None:
-    from understudy.backup import pitr
     from understudy.backup.wal import lsn_text
 
-    store = shelf.place(manifest, destination)
-    done = pitr.restore(manifest, store, shelf.keys, target, folder.absolute(), say=note)
+    done = shelf.restore_physical(manifest, target, folder.absolute(), destination=destination, tell=note)
     done.server.stop("fast")
     if cli.json:
         print_json(

@@ -82,6 +82,7 @@ def wanted(policy: Backup | None) -> Wanted:
         verify_every=targets.verification_age,
         drill_every=DRILL_EVERY if policy.drills else None,
         wal=targets.rpo if physical is not None and physical.wal else None,
+        archiver="pgBackRest" if physical is not None and physical.tool == "pgbackrest" else "",
         rto=targets.rto,
         rpo=targets.rpo,
     )

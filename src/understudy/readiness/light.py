@@ -63,7 +63,7 @@ class Wanted:
 
     Args:
         backup_every, verify_every, drill_every: the longest time that may lie between two.
-        wal: seconds of write-ahead log that may be outside the destinations.
+        wal: seconds of write-ahead log that may be outside the destinations. archiver: another tool that stores it.
         rto, rpo: targets for drills.
     """
 
@@ -71,6 +71,7 @@ class Wanted:
     verify_every: float | None = None
     drill_every: float | None = None
     wal: float | None = None
+    archiver: str = ""
     rto: float = 3600.0
     rpo: float = 300.0
 
@@ -196,6 +197,9 @@ def _silent(facts: Facts) -> bool:
 
 
 def _wal(facts: Facts, wanted: Wanted) -> Item:
+    if wanted.archiver:
+        detail = f"{wanted.archiver} stores the log; whether it arrives, `understudy backup check` says"
+        return Item(name="wal", light=Light.OFF, detail=detail)
     if wanted.wal is None:
         return Item(
             name="wal", light=Light.OFF, detail="the write-ahead log is not stored: no point-in-time recovery"

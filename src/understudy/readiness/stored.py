@@ -31,13 +31,15 @@ def add_backups(facts: Facts, config: Config, cluster: Cluster, now: datetime) -
     facts = replace(facts, storage=storage)
     if all(storage.values()):
         return facts
+    if shelf.pgbackrest is not None:
+        facts = replace(facts, storage=storage | {shelf.pgbackrest.name: shelf.pgbackrest.trouble()})
     survey = shelf.survey()
     return replace(
         facts,
         backups=survey.backups,
         places=survey.places,
         problems=survey.problems,
-        verifications=shelf.catalog.verifications(cluster.name),
+        verifications=shelf.verifications(),
         key=shelf.key_trouble(),
         gap=_gap(shelf, survey.backups, storage),
         unstored=_unstored(config, cluster, now),

@@ -8,7 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from bench import backup_memory
 from tests.integration.backup.s3 import ACCESS, BUCKET, SECRET, S3Server
+
+from understudy.demo.lab import Lab
+from understudy.model import Rpo
 
 MIB = 2**20
 GROWTH = 48 * MIB
@@ -76,3 +80,20 @@ def test_a_bucket() -> None:
         }  # fmt: skip
         found = measured(destination, 512)
     assert found["growth"] < GROWTH, found
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_table_of_a_gigabyte(tmp_path: Path) -> None:
+    """The commands as they are run, with every program that they start: made, restored and compared."""
+    tmp_path.chmod(0o711)
+    with Lab(mode=Rpo.BOUNDED, scale=1) as lab:
+        backup_memory.configure(lab, tmp_path)
+        backup_memory.fill(lab, "random", 10**9)
+        for arguments in (("create",), ("verify", "--level", "restore")):
+            peaks = backup_memory.run(lab, *arguments)["peak_mb"]
+            ours = {
+                name: peak for name, peak in peaks.items() if name != "postgres"
+            }  # the scratch server's is set
+            assert max(ours.values()) < 200, peaks
+            assert peaks.get("postgres", 0) < 600, peaks
