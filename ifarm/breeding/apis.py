@@ -21,6 +21,7 @@ from ifarm.breeding.policies import DUE, EVENTS, PLANS
 from ifarm.breeding.serializers import (
     BreedingPlanInput,
     BreedingPlanOutput,
+    CalvingChange,
     CalvingInput,
     DueOutput,
     EventInput,
@@ -32,6 +33,7 @@ from ifarm.breeding.serializers import (
     ReproductionOutput,
     ServiceInput,
 )
+from ifarm.core.versions import Seen
 
 
 class EventsApi(TenantView):
@@ -53,8 +55,19 @@ class EventApi(TenantView):
 
     @operation(EVENTS, "delete")
     def delete(self, event_id: UUID) -> None:
-        """Take it back; what is due follows from the others."""
+        """Take it back; what is due follows from the others. Who was born at a calving stays."""
         services.delete_event(self.actor, event_id)
+
+
+class CalvingApi(TenantView):
+    """One birth."""
+
+    @operation(EVENTS, "calve", input=CalvingChange, output=EventOutput, versioned=True)
+    def patch(self, calving_id: UUID, data: Mapping[str, Any], seen: Seen) -> BreedingEvent:
+        """Correct its day or its ease; its lactation follows."""
+        changes = dict(data)
+        reason = changes.pop("reason", "")
+        return services.correct_calving(self.actor, calving_id, changes, seen, reason=reason)
 
 
 class HeatsApi(TenantView):

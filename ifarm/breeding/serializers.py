@@ -46,11 +46,12 @@ class PregnancyCheckInput(EventInput):
 
 
 class OffspringInput(serializers.Serializer):
-    """Somebody who was born: with a tag if alive, without if not."""
+    """Somebody who was born: with a tag if alive, without if not. ``animal_id``: one that is recorded already."""
 
     birth_status = serializers.ChoiceField(choices(BirthStatus))
     sex = serializers.ChoiceField(choices(Sex))
     tag_number = serializers.CharField(max_length=40, required=False)
+    animal_id = serializers.UUIDField(required=False)
     name = serializers.CharField(max_length=80, allow_blank=True, required=False)
     birth_weight_kg = serializers.DecimalField(max_digits=7, decimal_places=2, required=False)
 
@@ -60,6 +61,14 @@ class CalvingInput(EventInput):
 
     ease = serializers.ChoiceField(choices(CalvingEase))
     offspring = OffspringInput(many=True, min_length=1, max_length=24)
+
+
+class CalvingChange(serializers.Serializer):
+    """What was wrong about a calving; ``reason`` is kept in the audit."""
+
+    happened_on = serializers.DateField()
+    ease = serializers.ChoiceField(choices(CalvingEase))
+    reason = serializers.CharField(max_length=500, allow_blank=True, required=False)
 
 
 class EventOutput(serializers.Serializer):

@@ -21,7 +21,7 @@ from ifarm.animals.policies import access_animal
 from ifarm.animals.services import create_animal, set_parent
 from ifarm.animals.words import ParentRole, Purpose, Relation, Sex, Species
 from ifarm.audit import writes
-from ifarm.breeding import cycle
+from ifarm.breeding import calvings, cycle
 from ifarm.breeding.models import BreedingEvent, BreedingPlan, DueEvent, Offspring
 from ifarm.breeding.policies import EVENTS
 from ifarm.breeding.words import BirthStatus, DueKind, EventKind, ServiceMethod
@@ -30,6 +30,7 @@ from ifarm.core.context import current_tenant, unit_of_work
 from ifarm.core.errors import RuleBroken
 from ifarm.core.events import record_event
 from ifarm.core.locks import Lock, take
+from ifarm.core.versions import Seen
 from ifarm.production.lactations import open_lactation
 from ifarm.production.summaries import local_today
 
@@ -118,6 +119,7 @@ def record_calving(
     Each of ``offspring`` has ``birth_status`` and ``sex``; one that is alive has a ``tag_number`` too, and perhaps a
     ``name`` and a ``birth_weight_kg``. It becomes an animal, born on its dam's farm, with dam and (if a service led
     here) sire; the dam of an embryo is its recipient. A stillborn one is counted, and is no animal (RuFaS #2484).
+    One with an ``animal_id`` was recorded before its mother's calving, as those are whom another system sends.
     """
     with unit_of_work():
         take(Lock.PEDIGREE, str(current_tenant()))
@@ -136,7 +138,7 @@ def record_calving(
         by = None if state.conceived_by is None else BreedingEvent.objects.get(id=state.conceived_by.id)
         for one in offspring:
             calf = (
-                _born(actor, dam, by, happened_on, one) if one["birth_status"] == BirthStatus.ALIVE else None
+                _calf(actor, dam, by, happened_on, one) if one["birth_status"] == BirthStatus.ALIVE else None
             )
             born = Offspring(calving=event, birth_status=one["birth_status"], sex=one["sex"], animal=calf)
             writes.insert(actor, born)
@@ -148,26 +150,16 @@ def _require_tags(offspring: Sequence[Mapping[str, Any]]) -> None:
     if not offspring:
         raise RuleBroken("expected at least one that was born, alive or not, found none.")
     for one in offspring:
-        if (one["birth_status"] == BirthStatus.ALIVE) != bool(one.get("tag_number")):
+        if (one["birth_status"] == BirthStatus.ALIVE) != bool(one.get("tag_number") or one.get("animal_id")):
             raise RuleBroken(
                 "expected a tag number for who is born alive, and for nobody else, found otherwise."
             )
 
 
-def _born(
+def _calf(
     actor: Actor, dam: Animal, service: BreedingEvent | None, day: date, one: Mapping[str, Any]
 ) -> Animal:
-    calf = create_animal(
-        actor,
-        farm_id=dam.farm_id,
-        paddock_id=dam.paddock_id,
-        tag_number=one["tag_number"],
-        name=one.get("name", ""),
-        sex=one["sex"],
-        animal_type=dam.animal_type,
-        purpose=dam.purpose,
-        birth_date=day,
-    )
+    calf = _found(actor, dam, day, one["animal_id"]) if "animal_id" in one else _born(actor, dam, day, one)
     carried = service is not None and service.service_method == ServiceMethod.IMPLANTATION
     relation = Relation.RECIPIENT if carried else Relation.GENETIC
     set_parent(actor, calf.id, parent_id=dam.id, role=ParentRole.DAM, relation=relation)
@@ -179,16 +171,81 @@ def _born(
     return calf
 
 
+def _born(actor: Actor, dam: Animal, day: date, one: Mapping[str, Any]) -> Animal:
+    return create_animal(
+        actor,
+        farm_id=dam.farm_id,
+        paddock_id=dam.paddock_id,
+        tag_number=one["tag_number"],
+        name=one.get("name", ""),
+        sex=one["sex"],
+        animal_type=dam.animal_type,
+        purpose=dam.purpose,
+        birth_date=day,
+    )
+
+
+def _found(actor: Actor, dam: Animal, day: date, animal_id: UUID) -> Animal:
+    calf = access_animal(actor, animal_id, lock=True)
+    if calf.birth_date != day:
+        raise RuleBroken(f"{calf.tag_number}: expected an animal born on {day}, found {calf.birth_date}.")
+    return calf
+
+
 def delete_event(actor: Actor, event_id: UUID, *, reason: str = "recorded by mistake") -> None:
-    """Take an event back, unless those after it rest on it. A calving stays: animals and a lactation come of it."""
+    """Take an event back, unless those after it rest on it.
+
+    With a calving go the lactation that it began and what it said of the parents of its offspring; who was born stays.
+    """
     with unit_of_work():
-        animal = access_animal(actor, EVENTS.access(actor, event_id).animal_id, lock=True)
+        found = EVENTS.access(actor, event_id)
+        if found.kind == EventKind.CALVING:
+            take(Lock.PEDIGREE, str(current_tenant()))
+        animal = access_animal(actor, found.animal_id, lock=True)
         event = EVENTS.access(actor, event_id, lock=True)
         if event.kind == EventKind.CALVING:
-            raise RuleBroken("expected an event without offspring, found a calving: it cannot be taken back.")
+            calvings.undo(actor, animal, event, _led_to(animal, event))
         record_event("animal_breeding_deleted", animal, kind=event.kind, happened_on=event.happened_on)
         writes.delete(actor, event, reason=reason)
         settle(animal)
+
+
+def correct_calving(
+    actor: Actor, event_id: UUID, changes: Mapping[str, Any], seen: Seen, *, reason: str = ""
+) -> BreedingEvent:
+    """Correct the day or the ease of a calving; its lactation follows. Who was born is corrected by itself.
+
+    Raises `StaleVersion`, and `RuleBroken` for another event, for a day that offspring were not born on, or to which
+    another service leads: that is another calving, so take this one back.
+    """
+    with unit_of_work():
+        animal = access_animal(actor, EVENTS.access(actor, event_id).animal_id, lock=True)
+        event = EVENTS.access(actor, event_id, lock=True)
+        seen.require(event)
+        if event.kind != EventKind.CALVING:
+            raise RuleBroken(f"expected a calving, found {event.kind}. Take it back and record it again.")
+        day = changes.get("happened_on", event.happened_on)
+        before = _led_to(animal, event)
+        if day != event.happened_on:
+            _require_possible(animal, day)
+            calvings.move(actor, animal, event, day)
+        event = writes.update(actor, event, changes, reason=reason)
+        settle(animal)
+        if _led_to(animal, event) != before:
+            raise RuleBroken(
+                f"expected a day to which the same service leads, found {day}. Take the calving back and record it"
+                " again."
+            )
+        record_event("animal_breeding_corrected", animal, event_id=event.id, kind=event.kind, happened_on=day)
+        return event
+
+
+def _led_to(animal: Animal, calving: BreedingEvent) -> BreedingEvent | None:
+    """The service that led to a calving, as far as the events up to it say."""
+    events = _history(animal)
+    until = next(place for place, event in enumerate(events) if event.id == calving.id)
+    by = cycle.replay(events[: until + 1], cycle.PLANS[Species(animal.animal_type)]).conceived_by
+    return None if by is None else BreedingEvent.objects.get(id=by.id)
 
 
 def _add(actor: Actor, animal: Animal, event: BreedingEvent, told: str) -> tuple[BreedingEvent, cycle.State]:

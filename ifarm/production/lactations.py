@@ -101,6 +101,68 @@ def dry_off(actor: Actor, lactation_id: UUID, *, ends_on: date, seen: Seen) -> L
         return lactation
 
 
+def take_back_lactation(actor: Actor, animal: Animal, *, starts_on: date) -> None:
+    """The calving that began a lactation was none: the one before goes on, if it was this calving that ended it.
+
+    Milk stays where it is: it belongs to an animal and a day. Part of the caller's unit of work, which holds the
+    animal's lock. Raises `RuleBroken` where a later lactation rests on this one.
+    """
+    before, lactation, after = _neighbours(animal, starts_on)
+    if lactation is None:
+        return
+    if after is not None:
+        raise RuleBroken(
+            f"expected the last lactation, found one that lactation {after.number} ({after.starts_on}) follows."
+            " Take back the later calving first."
+        )
+    record_event("production_lactation_deleted", lactation, animal_id=animal.id, number=lactation.number)
+    writes.delete(actor, lactation, reason="calving taken back")
+    if before is not None and before.end_reason == LactationEnd.CALVING:
+        writes.update(actor, before, {"ends_on": None, "end_reason": ""}, reason="calving taken back")
+        _tell("production_lactation_reopened", before)
+
+
+def move_lactation(actor: Actor, animal: Animal, *, starts_on: date, to: date) -> None:
+    """The calving that began a lactation was on another day; the lactation that it ended ends on that day too.
+
+    Part of the caller's unit of work, which holds the animal's lock. Raises `RuleBroken` for a day that is not between
+    its neighbours.
+    """
+    _require_possible(animal, to)
+    before, lactation, _ = _neighbours(animal, starts_on)
+    if lactation is None or starts_on == to:
+        return
+    ended = before is not None and before.end_reason == LactationEnd.CALVING
+    first = None
+    if before is not None:
+        first = before.starts_on + timedelta(days=1) if ended else before.ends_on
+    if (first is not None and to < first) or (lactation.ends_on is not None and to >= lactation.ends_on):
+        raise RuleBroken(
+            f"expected a day from {first or 'the first'} until {lactation.ends_on or 'today'}, between the lactations"
+            f" beside it, found {to}."
+        )
+    changes: list[tuple[Lactation, dict[str, Any]]] = [(lactation, {"starts_on": to})]
+    if ended:  # two never overlap, not even between these two statements
+        changes.insert(0 if to < starts_on else 1, (before, {"ends_on": to}))
+    for row, change in changes:
+        writes.update(actor, row, change, reason="calving corrected")
+        _tell("production_lactation_corrected", row)
+
+
+def _neighbours(animal: Animal, starts_on: date) -> tuple[Any, Lactation | None, Lactation | None]:
+    """The lactation before, the one that begins on a day, the one after; locked."""
+    rows = list(animal.lactations.select_for_update().order_by("starts_on"))
+    days = [row.starts_on for row in rows]
+    if starts_on not in days:
+        return None, None, None
+    place = days.index(starts_on)
+    return (
+        rows[place - 1] if place else None,
+        rows[place],
+        rows[place + 1] if place + 1 < len(rows) else None,
+    )
+
+
 def _end(actor: Actor, lactation: Lactation, day: date, reason: LactationEnd) -> None:
     writes.update(actor, lactation, {"ends_on": day, "end_reason": reason.value})
     _tell("production_lactation_closed", lactation)

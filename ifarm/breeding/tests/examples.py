@@ -7,7 +7,7 @@ from uuid import UUID
 from ifarm.animals.tests.examples import make_animal
 from ifarm.api.tests.examples import Examples, Ids
 from ifarm.breeding.cycle import PLANS
-from ifarm.breeding.services import record_heat, record_service, set_plan
+from ifarm.breeding.services import record_calving, record_heat, record_service, set_plan
 from ifarm.core.actors import Actor
 from ifarm.core.context import unit_of_work
 
@@ -19,6 +19,20 @@ BEGIN = date(2024, 6, 1)
 def service(actor: Actor, ids: Ids) -> UUID:
     with unit_of_work(actor.tenant_id):
         return record_service(actor, ids["animal_id"], happened_on=BEGIN, service_method="NaturalService").id
+
+
+@examples.row("calving_id")
+def calving(actor: Actor, ids: Ids) -> UUID:
+    born = {"birth_status": "Alive", "sex": "Male", "tag_number": "AT 780"}
+    with unit_of_work(actor.tenant_id):
+        day = date(2023, 6, 2)
+        cow = make_animal(actor, ids["farm_id"], "AT 781", birth_date=date(2020, 1, 1))
+        return record_calving(actor, cow, happened_on=day, ease="EasyAssisted", offspring=[born]).id
+
+
+@examples.body("calving", "PATCH")
+def corrected_calving(ids: Ids, number: int) -> dict[str, Any]:
+    return {"ease": "DifficultVeterinaryCare", "reason": "as the vet wrote"}
 
 
 @examples.body("heats", "POST")
