@@ -89,6 +89,16 @@ def test_a_block_commits_and_an_exception_rolls_back(world: World, pool: Pool) -
     assert world.file.quiet(before_epoch=9) == []
 
 
+def test_a_driver_without_limits_of_its_waits_will_do(
+    world: World, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """psycopg before 3.3.6, which we ask for (`>= 3.2`)."""
+    wait = psycopg.Connection.wait
+    monkeypatch.setattr(psycopg.Connection, "wait", lambda self, gen, interval=0.1: wait(self, gen, interval))
+    with pool.connection() as conn:
+        assert conn.execute("SELECT 1").fetchone() == (1,)
+
+
 def test_in_flight_is_published(world: World, pool: Pool) -> None:
     with pool.connection():
         assert world.file.quiet(before_epoch=2) == [os.getpid()]

@@ -35,7 +35,10 @@ class Connection(Guard, psycopg.Connection[Any]):
             self.in_flight = admit(host, self)
             self._compared = True
         try:
-            result = psycopg.Connection.wait(self, gen, interval, timeout)
+            if timeout is None:  # psycopg has this argument since 3.3.6 only
+                result = psycopg.Connection.wait(self, gen, interval)
+            else:
+                result = psycopg.Connection.wait(self, gen, interval, timeout)
         except psycopg.Error as error:
             self._failed(error)
             raise

@@ -34,7 +34,10 @@ class AsyncConnection(Guard, psycopg.AsyncConnection[Any]):
             self.in_flight = await admit(host, self)
             self._compared = True
         try:
-            result = await psycopg.AsyncConnection.wait(self, gen, interval, timeout)
+            if timeout is None:  # psycopg has this argument since 3.3.6 only
+                result = await psycopg.AsyncConnection.wait(self, gen, interval)
+            else:
+                result = await psycopg.AsyncConnection.wait(self, gen, interval, timeout)
         except psycopg.Error as error:
             self._failed(error)
             raise

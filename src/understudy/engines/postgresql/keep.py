@@ -76,9 +76,8 @@ async def _write_table(connection: ControlConnection, table: str, path: Path) ->
             async for block in copy:
                 digest.update(block)
                 file.write(block)
-        await asyncio.to_thread(
-            _finish, file, raw
-        )  # some seconds for a large table: probes and leases cannot wait
+        # Some seconds for a large table, in which the agent has to probe and to renew.
+        await asyncio.to_thread(_finish, file, raw)
     return {"file": path.name, "rows": max(0, cursor.rowcount), "sha256_of_csv": digest.hexdigest()}
 
 
