@@ -41,7 +41,10 @@ def link_prefix(cluster: str) -> str:
 
 
 async def describe(connection: AsyncConnection[TupleRow]) -> list[str]:
-    """The application's tables as sorted lines ``schema.table: what``: columns, constraints, indexes."""
+    """The application's schema as sorted lines ``name: what``: tables, policies, triggers, functions, views, types.
+
+    Lines are only ever compared with lines that the same process has read: another version may write others.
+    """
     cursor = await connection.execute(statement("fingerprint"))
     return [row[0] for row in await cursor.fetchall()]
 
