@@ -23,8 +23,8 @@ $(STAMP): pyproject.toml uv.lock tools/bootstrap.py $(wildcard */pyproject.toml)
 	$(PYTHON) tools/bootstrap.py $(VENV)
 	@touch $@
 
-demo: $(STAMP) ## fail over and come home on two real servers of this machine, explained step by step
-	$(BIN)/understudy demo
+demo: $(STAMP) ## a farm's database dies and comes home: two real servers, a web server, its clients, explained
+	$(BIN)/python ifarm/manage.py demo
 
 farm: $(STAMP) ## start iFarm on two real servers of this machine, with a small herd; prints URL and login
 	$(BIN)/python ifarm/manage.py farm

@@ -20,6 +20,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from ifarm.core.provision import APPLICATION, statements
 from understudy.demo.agent_process import environment
+from understudy.demo.application import Say
 from understudy.demo.lab import NODES, Lab
 from understudy.embedded import processes
 from understudy.embedded.postgresql import HOST, free_port
@@ -48,17 +49,30 @@ def say(text: str) -> None:
 def run() -> None:
     """Start everything, print where it is, and wait."""
     password = secrets.token_urlsafe(12)
-    with Lab(mode=Rpo.BOUNDED, scale=1, say=say) as lab:
-        web_config = prepare(lab)
-        manage(lab.config_file, password, "migrate", "--verbosity", "0")
-        say("migrated on both servers, as the owner")
-        herd = ["--animals", str(ANIMALS), "--years", str(YEARS), "--email", EMAIL]
-        tenant, token = manage(lab.config_file, password, "simulate_herd", *herd).split()
-        say(f"a herd of some {ANIMALS} cattle and {YEARS} years of its records, simulated")
+    with EmptyLab(mode=Rpo.BOUNDED, say=say) as lab:
+        web_config = prepare(lab, say)
+        tenant, token = settle(lab, password, ANIMALS, YEARS, say)
         with web(lab, web_config, password) as (url, process):
             for line in welcome(url, tenant, token, password, lab):
                 say(line)
             process.wait()
+
+
+class EmptyLab(Lab):
+    """Two servers of which neither holds a table: iFarm's migrations make them, on both."""
+
+    def fill(self) -> None:
+        """With nothing."""
+
+
+def settle(lab: Lab, password: str, animals: int, years: float, say: Say) -> tuple[str, str]:
+    """Migrate, and simulate a herd. Returns its tenant and the token of a device."""
+    manage(lab.config_file, password, "migrate", "--verbosity", "0")
+    say("migrated on both servers, as the owner of the tables")
+    herd = ["--animals", str(animals), "--years", str(years), "--email", EMAIL]
+    tenant, token = manage(lab.config_file, password, "simulate_herd", *herd).split()
+    say(f"a herd of some {animals} cattle with its records of {years:g} years, simulated")
+    return tenant, token
 
 
 def welcome(url: str, tenant: str, token: str, password: str, lab: Lab) -> list[str]:
@@ -74,7 +88,7 @@ def welcome(url: str, tenant: str, token: str, password: str, lab: Lab) -> list[
     ]
 
 
-def prepare(lab: Lab) -> Path:
+def prepare(lab: Lab, say: Say) -> Path:
     """Make the application's role on both servers; returns the configuration that connects as it."""
     password = secrets.token_urlsafe(18)
     text = lab.config_file.read_text()

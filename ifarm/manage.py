@@ -15,6 +15,12 @@ def main() -> None:
 
         farm()
         return
+    if sys.argv[1:2] == ["demo"]:
+        from ifarm.demo_story import main as demo
+
+        del sys.argv[1]
+        demo()
+        return
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "ifarm.config.django.production")
     from django.core.management import execute_from_command_line
 

@@ -11,9 +11,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import psycopg
 import pytest
+
+from understudy.demo.application import Bank, Books
+from understudy.demo.audit import Row
+from understudy.demo.lab import Lab
+from understudy.demo.story import tell
+from understudy.model import Rpo
 
 KEYS = {
     "mode",
@@ -116,3 +124,28 @@ def test_interrupted_in_the_middle_it_leaves_nothing(number: signal.Signals, tem
     demo.communicate(timeout=60)
     assert demo.returncode != 0
     assert started_by(temporary) == []
+
+
+class Forgetful(Bank):
+    """Has lost its newest row by the time of the audit, says its sums are wrong, and lets strangers write."""
+
+    def rows(self, connection: psycopg.Connection) -> list[Row]:
+        return super().rows(connection)[:-1]
+
+    def books(self, lab: Lab) -> Books:
+        return replace(super().books(lab), equal=False)
+
+    def stray(self, connection: psycopg.Connection) -> None:
+        """Nothing, which is not refused."""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_a_broken_promise_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert tell(Forgetful(1), mode=Rpo.ZERO, faults=["kill"], json=True) is False
+    out, err = capsys.readouterr()
+    assert json.loads(out)["lost"] == 1
+    told = " ".join(err.split())
+    for broken in ("1 (one writer)", "2 (nothing lost): 1 ", "TPC-B sums differ"):
+        assert broken in told
+    assert "All promises held" not in told

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_text
 from enum import StrEnum
 from typing import Annotated
 
@@ -34,20 +33,11 @@ def demo(  # noqa: PLR0917 (options of a command line)
     scale: Annotated[int, typer.Option(min=1, max=100, help="pgbench's scale: 100,000 accounts each.")] = 10,
 ) -> None:
     """Watch a failover and the way home on two real servers of this machine. Needs nothing else; leaves nothing."""
-    from rich.console import Console
-
-    from understudy.demo.story import Story, as_json, verdict
+    from understudy.demo.application import Bank
+    from understudy.demo.story import tell
 
     # `--json` is also an option of the whole program, which takes it from anywhere on the line.
     json = json or bool(getattr(context.find_root().obj, "json", False))
-    console = Console(stderr=json, highlight=False, emoji=False)
     faults = [fault] if once else [fault, *(other for other in Fault if other is not fault)]
-    endings = []
-    for which in faults:
-        endings.append(Story(console, mode=mode, fault=which.value, scale=scale).run())
-        verdict(console, endings[-1])
-    if json:
-        objects = [as_json(ending) for ending in endings]
-        print(json_text.dumps(objects[0] if once else objects), flush=True)
-    if any(ending.broken for ending in endings):
+    if not tell(Bank(scale), mode=mode, faults=[which.value for which in faults], json=json):
         raise typer.Exit(1)

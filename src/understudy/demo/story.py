@@ -1,10 +1,11 @@
-"""The demo as a story: two servers, four writers, a fault, the failover, the return, the failback, the audit."""
+"""The demo as a story: two servers, an application that writes, a fault, the failover, the way home, the audit."""
 
 from __future__ import annotations
 
 import contextlib
+import json as json_text
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 import psycopg
@@ -12,15 +13,15 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from understudy.demo import audit, drawing, tpcb, words
+from understudy.demo import audit, drawing, words
+from understudy.demo.application import Application, Books
+from understudy.demo.group import Group
 from understudy.demo.lab import Lab
 from understudy.demo.ledger import Entry
-from understudy.demo.workload import Writers
 from understudy.model import Role, Rpo
 from understudy.witness.base import Event
 
 POLICY = {"failback": "auto", "failback_after": "3s"}
-WRITERS = 4
 STEADY = 3.0  # seconds of ordinary life before the fault, and of life on the standby before the return
 PATIENCE = 180.0  # seconds for each chapter
 
@@ -34,7 +35,8 @@ class Result:
         doubled: copies of a transaction beyond the first.
         errors: what writers saw as an error, from the first transaction to the last.
         rescued: transactions that only the old primary had, kept in the rescue files.
-        invariant_ok: on both servers accounts, tellers, branches and history add up to the same sum.
+        invariant_ok: on both servers the application's books add up (`Books`; TPC-B: accounts, tellers, branches
+            and history to the same sum).
     """
 
     mode: str
@@ -62,8 +64,9 @@ class Ending:
 class Story:
     """One run of the demo. ``console`` gets the timeline as it happens."""
 
-    def __init__(self, console: Console, *, mode: Rpo, fault: str, scale: int = 10) -> None:
-        self._console, self._mode, self._fault, self._scale = console, mode, fault, scale
+    def __init__(self, console: Console, application: Application, *, mode: Rpo, fault: str) -> None:
+        self._console, self._application = console, application
+        self._mode, self._fault = mode, fault
         self._began = time.monotonic()
         self._told = 0
         self._zero_wall = 0.0
@@ -73,18 +76,11 @@ class Story:
 
     def run(self) -> Ending:
         """Tell it. Raises `LabError` or `EmbeddedError` where a server or a chapter does not come to its end."""
-        title = f"Understudy: a primary is lost ({self._fault}), and gets home"
+        title = f"{self._application.title} ({self._fault}), and gets home"
         drawing.heading(self._console, title, f'rpo = "{self._mode}": {words.MODES[self._mode]}')
         drawing.heading(self._console, "Two independent servers")
-        with Lab(mode=self._mode, scale=self._scale, policy=POLICY, say=self._say) as lab:
-            writers = Writers(
-                lab.folder / "ledgers",
-                scale=self._scale,
-                count=WRITERS,
-                config_file=lab.config_file,
-                exactly_once=True,
-            )
-            with writers, self._counters(writers):
+        with self._application.lab(self._mode, POLICY, self._say) as lab:
+            with self._application.clients(lab, self._say) as writers, self._counters(writers):
                 self._steady(lab, writers)
                 self._lose(lab, writers)
                 self._return(lab, writers)
@@ -94,18 +90,15 @@ class Story:
 
     # --- chapters ---------------------------------------------------------------------------------------
 
-    def _steady(self, lab: Lab, writers: Writers) -> None:
+    def _steady(self, lab: Lab, writers: Group) -> None:
         drawing.heading(self._console, "Writers")
         before = writers.written
         time.sleep(STEADY)
         rate = (writers.written - before) / STEADY
-        self._say(
-            f"{WRITERS} processes write through understudy.Pool, each a TPC-B transaction every 5 ms: "
-            f"{rate:.0f} per second"
-        )
-        self._say("each keeps its own ledger of what it was promised; the databases are not asked")
+        for sentence in self._application.introduced(rate):
+            self._say(sentence)
 
-    def _lose(self, lab: Lab, writers: Writers) -> None:
+    def _lose(self, lab: Lab, writers: Group) -> None:
         drawing.heading(self._console, f"The fault: {self._fault}", "times are seconds since the fault")
         self._told = lab.last_event
         self._zero_wall, self._fault_at = time.time(), time.monotonic_ns()
@@ -126,7 +119,7 @@ class Story:
         start = self._fault_at - (end - self._fault_at) // 2
         drawing.chart(self._console, entries, (start, end), self._fault_at, "fault")
 
-    def _return(self, lab: Lab, writers: Writers) -> None:
+    def _return(self, lab: Lab, writers: Group) -> None:
         drawing.heading(self._console, "The old primary returns")
         began = time.monotonic_ns()
         self._line("return", words.RETURNS[self._fault], style="bold")
@@ -140,7 +133,7 @@ class Story:
         self._line("writers", f"all this time nobody waited longer than {longest:.0f} ms", style="bold green")
         self._line("a stranger", f"writes past Understudy, directly to a: {self._refused or 'ACCEPTED'}")
 
-    def _go_home(self, lab: Lab, writers: Writers) -> None:
+    def _go_home(self, lab: Lab, writers: Group) -> None:
         drawing.heading(
             self._console,
             "Home again",
@@ -162,7 +155,7 @@ class Story:
         drawing.chart(self._console, entries, (start, end), self._failback[0], "failback")
         self._tell(lab, lab.settled, "a healthy pair")
 
-    def _audit(self, lab: Lab, writers: Writers) -> Ending:
+    def _audit(self, lab: Lab, writers: Group) -> Ending:
         drawing.heading(
             self._console, "The audit", "the writers' ledgers against both databases and the rescue files"
         )
@@ -170,23 +163,19 @@ class Story:
         self._zero_wall = 0.0
         report = lab.verify()
         self._say(f"{len(report.tables)} tables compared by checksum at one position of the log")
-        sums: dict[str, tpcb.Sums] = {}
-        for node in lab.servers:
-            with lab.connect(node) as connection:
-                sums[node] = tpcb.sums(connection)
+        books = self._application.books(lab)
         entries = writers.entries()
         with lab.connect(lab.state.primary) as connection:
-            counted = audit.count(entries, audit.rows(connection), audit.rescued_rows(lab.rescues))
-        result = self._result(entries, counted, sums, equal=report.equal)
-        broken = tuple(self._broken(result, counted, lab))
-        self._show(result, counted, sums["a"])
+            rows = self._application.rows(connection)
+        counted = audit.count(entries, rows, self._application.rescued(lab.rescues))
+        result = self._result(entries, counted, books, equal=report.equal)
+        broken = tuple(self._broken(result, counted, books))
+        self._show(result, counted, books, self._application.told(writers))
         return Ending(result, broken)
 
     # --- counting ---------------------------------------------------------------------------------------
 
-    def _result(
-        self, entries: list[Entry], counted: audit.Count, sums: dict[str, tpcb.Sums], *, equal: bool
-    ) -> Result:
+    def _result(self, entries: list[Entry], counted: audit.Count, books: Books, *, equal: bool) -> Result:
         outage = audit.outage_ms(entries, self._fault_at)
         window = audit.between(entries, *self._failback)
         return Result(
@@ -200,11 +189,11 @@ class Story:
             failback_stall_ms=round(audit.longest_gap_ms(entries, *self._failback), 1),
             failback_errors=audit.errors_of(window),
             rescued=counted.rescued,
-            invariant_ok=all(s.equal for s in sums.values()) and len(set(sums.values())) == 1,
+            invariant_ok=books.equal,
             checksums_equal=equal,
         )
 
-    def _broken(self, result: Result, counted: audit.Count, lab: Lab) -> Iterator[str]:
+    def _broken(self, result: Result, counted: audit.Count, books: Books) -> Iterator[str]:
         """Each promise of the README that this run has seen broken."""
         if counted.two_writers:
             yield f"1 (one writer): {counted.two_writers} acknowledgements of a node after its successor's first"
@@ -217,7 +206,7 @@ class Story:
         if result.failback_errors:
             yield f"4 (failback fails nothing): writers saw {result.failback_errors} errors during it"
         if not result.invariant_ok:
-            yield "5 (home only when it is safe): the sums of TPC-B differ"
+            yield f"5 (home only when it is safe): {books.what} differ"
         if not result.checksums_equal:
             yield "5 (home only when it is safe): the contents of the two servers differ"
         if result.doubled:
@@ -225,20 +214,25 @@ class Story:
         if result.outage_ms is None:
             yield "6 (never the reason for an outage): no write was acknowledged after the fault"
 
-    def _show(self, result: Result, counted: audit.Count, sums: tpcb.Sums) -> None:
+    def _show(
+        self, result: Result, counted: audit.Count, books: Books, told: Sequence[tuple[str, str]]
+    ) -> None:
         lost = "lost" if self._mode is Rpo.ZERO else "lost (neither on the primary nor rescued)"
+        two = counted.two_writers
+        places = [("written by two at a time", f"{two:,}", not two)] if self._application.tells_places else []
         rows: list[tuple[str, str, bool | None]] = [
             ("acknowledged", f"{result.acked:,}", None),
             (lost, f"{result.lost:,}", not result.lost),
             ("doubled", f"{result.doubled:,}", not result.doubled),
-            ("written by two at a time", f"{counted.two_writers:,}", not counted.two_writers),
+            *places,
             ("errors seen by writers", f"{result.errors:,}", None),
             ("outage", _ms(result.outage_ms), None),
             ("failback: longest wait", _ms(result.failback_stall_ms), None),
             ("failback: errors", f"{result.failback_errors:,}", not result.failback_errors),
             ("rescued from the old primary", f"{result.rescued:,}", None),
             ("  acknowledged ones among them", f"{counted.absent - counted.unaccounted:,}", None),
-            (f"TPC-B sums equal ({sums.history:,})", _yes(result.invariant_ok), result.invariant_ok),
+            *((what, amount, None) for what, amount in told),
+            (f"{books.what} equal ({books.total:,})", _yes(result.invariant_ok), result.invariant_ok),
             ("checksums equal on both servers", _yes(result.checksums_equal), result.checksums_equal),
         ]
         self._console.print()
@@ -252,12 +246,11 @@ class Story:
         record = lab.state.record(node)
         return lab.settled() and record.role is Role.STANDBY and record.verified
 
-    @staticmethod
-    def _try_to_write(lab: Lab, node: str) -> str:
+    def _try_to_write(self, lab: Lab, node: str) -> str:
         """A write past Understudy. Returns the server's refusal, or nothing where it was accepted."""
         try:
             with lab.connect(node) as connection:
-                connection.execute("UPDATE pgbench_branches SET filler = 'split brain' WHERE bid = 1")
+                self._application.stray(connection)
         except psycopg.errors.ReadOnlySqlTransaction as error:
             return f"refused, {error.diag.message_primary}"
         return ""
@@ -297,7 +290,7 @@ class Story:
         )
 
     @contextlib.contextmanager
-    def _counters(self, writers: Writers) -> Iterator[None]:
+    def _counters(self, writers: Group) -> Iterator[None]:
         """A line at the bottom of a terminal that counts as the writers write. In a pipe there is none."""
         if not self._console.is_terminal:
             yield
@@ -312,7 +305,7 @@ class Story:
 class _Counters:
     """Acknowledgements of the last seconds as a row of bars."""
 
-    def __init__(self, writers: Writers, heights: str) -> None:
+    def __init__(self, writers: Group, heights: str) -> None:
         self._writers, self._heights = writers, heights
         self._recent: list[tuple[float, int]] = []
 
@@ -352,9 +345,14 @@ def verdict(console: Console, ending: Ending) -> None:
         console.print(Text(f"BROKEN, promise {reason}", style="bold red"))
 
 
-def as_json(ending: Ending) -> dict[str, object]:
-    """The object of `understudy demo --once --json`."""
-    return asdict(ending.result)
-
-
-__all__ = ["Ending", "Result", "Story", "as_json", "verdict"]
+def tell(application: Application, *, mode: Rpo, faults: Sequence[str], json: bool) -> bool:
+    """Tell one story for each fault; whether all promises held. ``json``: it on stdout, the story on stderr."""
+    console = Console(stderr=json, highlight=False, emoji=False)
+    endings = []
+    for fault in faults:
+        endings.append(Story(console, application, mode=mode, fault=fault).run())
+        verdict(console, endings[-1])
+    if json:
+        objects = [asdict(ending.result) for ending in endings]
+        print(json_text.dumps(objects[0] if len(objects) == 1 else objects), flush=True)
+    return not any(ending.broken for ending in endings)
