@@ -213,7 +213,12 @@ def test_the_reference_names_every_key() -> None:
     known = set(re.findall(r'"([a-z_]+)"', "".join(re.findall(r"reject_unknown\((.*)", source))))
     names = {
         s.name
-        for some in (config_backup._RETENTION, config_backup._TARGETS, config_backup._PHYSICAL)
+        for some in (
+            config_backup._RETENTION,
+            config_backup._TARGETS,
+            config_backup._PHYSICAL,
+            config_backup._DRILL,
+        )
         for s in some
     }
     names |= {*config_backup._SECRETS, *config_backup._TABLES, *config_backup._CREDENTIALS}

@@ -121,16 +121,17 @@ class Child:
         self._ended_by_us = False
         self._words = bytearray()
         try:
-            self._process = subprocess.Popen(
-                list(arguments),
-                env=dict(environment),
-                stdin=stdin,
-                stdout=subprocess.PIPE if output else subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                start_new_session=True,  # Ctrl-C is for us; the program is ended by us, in order
-                preexec_fn=_die_with_us,  # noqa: PLW1509
-                **account,
-            )
+            with processes.unbroken():  # a signal is not dropped by the hooks of fork
+                self._process = subprocess.Popen(
+                    list(arguments),
+                    env=dict(environment),
+                    stdin=stdin,
+                    stdout=subprocess.PIPE if output else subprocess.DEVNULL,
+                    stderr=subprocess.PIPE,
+                    start_new_session=True,  # Ctrl-C is for us; the program is ended by us, in order
+                    preexec_fn=_die_with_us,  # noqa: PLW1509
+                    **account,
+                )
         except OSError as error:
             raise BackupError(f"{self.name}: cannot be started: {error.strerror or error}") from None
         self._reader = threading.Thread(target=self._listen, name=f"{self.name} stderr", daemon=True)
