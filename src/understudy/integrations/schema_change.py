@@ -9,12 +9,15 @@ UPDATE) are written on the primary only and are replicated.
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import socket
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
 import psycopg
@@ -27,6 +30,8 @@ from understudy.model import Cluster, Node
 
 _CATCH_UP = 60.0
 """Seconds that a statement waits for the standby to have all earlier rows."""
+_GRACE = 2.0
+"""Seconds that an answer may come later than that."""
 _POLL = 0.01
 _LOCK_TIMEOUT = "30s"
 # Rows are replicated; a savepoint is the primary's (what it takes back there is found by the comparison at the end).
@@ -84,12 +89,7 @@ class SchemaChange:
         cluster = primary.cluster
         self.node: Node = next(node for node in cluster.nodes if node.name != self._at)
         try:
-            self._session = psycopg.connect(
-                self.node.dsn,
-                autocommit=True,
-                connect_timeout=max(2, round(cluster.policy.connect_timeout)),
-                application_name="understudy-migrate",
-            )
+            self._session = _session(self.node, cluster.policy.connect_timeout)
         except psycopg.OperationalError as error:
             raise SchemaDrift(
                 f"node {self.node.name!r} does not answer, and a schema that is changed on {self._at!r} alone would "
@@ -161,9 +161,10 @@ class SchemaChange:
         token = uuid.uuid4()
         seen = "SELECT 1 FROM understudy.commit_token WHERE token = %s"
         until = time.monotonic() + _CATCH_UP
-        with _refusals(self._primary.cluster.node(self._at)) as node, _second_session(node) as other:
+        primary = self._primary.cluster.node(self._at)
+        with _refusals(primary), self._second_session(primary, until) as other:
             other.execute("INSERT INTO understudy.commit_token (token) VALUES (%s)", (token,))
-        with _refusals(self.node), _second_session(self.node) as other:
+        with _refusals(self.node), self._second_session(self.node, until) as other:
             while other.execute(seen, (token,)).fetchone() is None:
                 if time.monotonic() > until:
                     raise SchemaDrift(
@@ -171,6 +172,22 @@ class SchemaChange:
                         "Nothing was changed; `understudy status` shows how replication is."
                     )
                 time.sleep(_POLL)  # nothing announces a row that was applied
+
+    @contextmanager
+    def _second_session(self, node: Node, until: float) -> Iterator[psycopg.Connection[Any]]:
+        """One more session. Some seconds after ``until`` (monotonic) it is cut off: a server that hangs then would keep
+        the tables of the primary locked for as long as it hangs."""
+        with _session(node, self._primary.cluster.policy.connect_timeout) as connection:
+            handle = socket.socket(fileno=os.dup(connection.fileno()))
+            timer = threading.Timer(max(0.0, until - time.monotonic()) + _GRACE, _shut, [handle])
+            timer.daemon = True
+            timer.start()
+            try:
+                yield connection
+            finally:
+                timer.cancel()
+                timer.join()
+                handle.close()
 
     def _execute(self, text: str) -> None:
         if self._primary.node != self._at:
@@ -214,8 +231,23 @@ def _refusals(node: Node) -> Iterator[Node]:
         ) from error
 
 
-def _second_session(node: Node) -> psycopg.Connection[Any]:
-    return psycopg.connect(node.dsn, autocommit=True)
+def _session(node: Node, connect_timeout: float) -> psycopg.Connection[Any]:
+    """An autocommit session. One whose host is gone is noticed in some seconds, however long its statement may take."""
+    return psycopg.connect(
+        node.dsn,
+        autocommit=True,
+        connect_timeout=max(2, round(connect_timeout)),
+        keepalives_idle=5,
+        keepalives_interval=2,
+        keepalives_count=3,
+        tcp_user_timeout=15000,
+        application_name="understudy-migrate",
+    )
+
+
+def _shut(handle: socket.socket) -> None:
+    with suppress(OSError):  # closed meanwhile
+        handle.shutdown(socket.SHUT_RDWR)
 
 
 def changes_schema(text: str) -> bool:
