@@ -10,7 +10,6 @@ Goal (ifarm.md, 1.8, asks for less than 300): p50 of 30 ms or less, 3 queries or
 from __future__ import annotations
 
 import argparse
-import contextlib
 import http.client
 import json
 import os
@@ -26,7 +25,6 @@ if __package__ in (None, ""):  # `python bench/farm_animals.py`
 
 from bench import _common as common
 from ifarm import demo
-from understudy.demo.lab import Lab
 from understudy.model import Rpo
 
 PATH = "/api/v1/animals/"
@@ -74,9 +72,8 @@ def queries(config: Path, password: str, token: str) -> list[str]:
 
 def measure(arguments: argparse.Namespace) -> common.Result:
     password = "only-for-this-bench"
-    with Lab(mode=Rpo.BOUNDED, scale=1, say=common.say) as lab:
-        with contextlib.redirect_stdout(sys.stderr):  # it tells a person what it does
-            web_config = demo.prepare(lab)
+    with demo.EmptyLab(mode=Rpo.BOUNDED, say=common.say) as lab:
+        web_config = demo.prepare(lab, common.say)
         demo.manage(lab.config_file, password, "migrate", "--verbosity", "0")
         words = ["--animals", str(arguments.animals), "--milk-every", "28", "--years", "3"]
         tenant, token = demo.manage(lab.config_file, password, "simulate_herd", *words).split()
