@@ -19,7 +19,7 @@ from ifarm.api.views import TenantView, operation
 from ifarm.core.actors import Actor, Role
 from ifarm.core.errors import Invalid, TooLarge
 from ifarm.permissions.models import ApiToken, Membership
-from ifarm.permissions.services import actor_for, actor_of, rights_of
+from ifarm.permissions.services import rights_of
 from ifarm.subscriptions import selectors, services, webhooks
 from ifarm.subscriptions.lifecycle import subscription_of_tenant
 from ifarm.subscriptions.models import Subscription, SubscriptionInvoice, UsageMetric
@@ -47,8 +47,10 @@ class SubscriptionApi(TenantView):
         else:
             mine = Membership.objects.select_related("tenant").filter(user_id=self.request.user.id)
             membership = mine.first()
+        whole = not isinstance(token, ApiToken) or token.rights is None
         if (
-            membership is not None
+            whole
+            and membership is not None
             and membership.is_active
             and membership.role == Role.OWNER
             and membership.tenant.status == TenantStatus.SUSPENDED
@@ -57,7 +59,7 @@ class SubscriptionApi(TenantView):
             return Actor(
                 membership.user_id, membership.tenant_id, Role.OWNER, rights, frozenset(), membership.id
             )
-        return actor_of(token.membership) if isinstance(token, ApiToken) else actor_for(self.request.user.id)
+        return super()._actor()
 
     @operation(SUBSCRIPTIONS, "view", output=SubscriptionOutput)
     def get(self) -> Subscription:

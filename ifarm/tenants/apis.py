@@ -1,20 +1,32 @@
-"""Routes of a person before they are in a tenant: where do I work, a new tenant, an invitation."""
+"""Routes of a tenant, and of a person before they are in one: where do I work, a new tenant, an invitation."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from drf_spectacular.utils import extend_schema
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from ifarm.api.views import TenantView, operation
 from ifarm.core.errors import NotFound
 from ifarm.core.secrets import parse_secret
+from ifarm.core.versions import Seen
 from ifarm.permissions.authentication import WebSession
 from ifarm.permissions.selectors import tenants_of
 from ifarm.permissions.services import accept_invitation
-from ifarm.tenants.serializers import AcceptInput, JoinedOutput, PlaceOutput, TenantInput, TenantOutput
-from ifarm.tenants.services import create_tenant
+from ifarm.tenants.models import Tenant
+from ifarm.tenants.policies import TENANTS
+from ifarm.tenants.serializers import (
+    AcceptInput,
+    JoinedOutput,
+    PlaceOutput,
+    TenantChange,
+    TenantInput,
+    TenantOutput,
+)
+from ifarm.tenants.services import create_tenant, update_tenant
 
 
 class TenantsApi(APIView):
@@ -34,6 +46,20 @@ class TenantsApi(APIView):
         data.is_valid(raise_exception=True)
         tenant, _ = create_tenant(request.user, **data.validated_data)
         return Response(TenantOutput(tenant).data, 201)
+
+
+class TenantApi(TenantView):
+    """The tenant itself."""
+
+    @operation(TENANTS, "view", output=TenantOutput)
+    def get(self) -> Tenant:
+        """Look at it."""
+        return TENANTS.access(self.actor, self.actor.tenant_id)
+
+    @operation(TENANTS, "change", input=TenantChange, output=TenantOutput, versioned=True)
+    def patch(self, data: Mapping[str, Any], seen: Seen) -> Tenant:
+        """Change its name, time zone or currency."""
+        return update_tenant(self.actor, data, seen)
 
 
 class AcceptInvitationApi(APIView):

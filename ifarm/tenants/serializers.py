@@ -3,6 +3,7 @@
 from rest_framework import serializers
 
 from ifarm.api.fields import ZoneField
+from ifarm.financial.fields import CurrencyInput
 
 
 class TenantInput(serializers.Serializer):
@@ -13,10 +14,19 @@ class TenantInput(serializers.Serializer):
     currency = serializers.RegexField(r"^[A-Z]{3}$", default="EUR")
 
 
+class TenantChange(serializers.Serializer):
+    """What its owner can change of a tenant."""
+
+    name = serializers.CharField(max_length=120)
+    timezone = ZoneField()
+    currency = CurrencyInput()
+
+
 class TenantOutput(serializers.Serializer):
     """A tenant."""
 
     id = serializers.UUIDField()
+    version = serializers.IntegerField()
     name = serializers.CharField()
     status = serializers.CharField()
     timezone = serializers.CharField()
