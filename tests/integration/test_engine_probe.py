@@ -7,6 +7,7 @@ import itertools
 import os
 import resource
 import shutil
+import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from psycopg.conninfo import make_conninfo
 from tests.integration.conftest import PASSWORD, Pair, at, make_pair, until
 
 from understudy.embedded.postgresql import EmbeddedPostgreSQL
@@ -197,6 +199,21 @@ async def test_closing_ends_what_is_read_beside_the_probes(
     await engine.close()
     assert asyncio.all_tasks() == before
     assert not any(engine.sessions._idle.values()), "nothing came back after the end"
+
+
+async def test_a_node_by_name_is_reached_at_whichever_address_answers(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def two(*_: object, **__: object) -> list[tuple]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (at, 0)) for at in ("127.0.0.2", "127.0.0.1")]
+
+    node = pair.cluster.nodes[0]
+    named = make_conninfo(node.admin_dsn, host="db.example")
+    cluster = replace(pair.cluster, nodes=(replace(node, admin_dsn=named), pair.cluster.nodes[1]))
+    monkeypatch.setattr(socket, "getaddrinfo", two)
+    engine = PostgreSQLEngine(cluster)
+    assert (await engine.probe("a", heartbeat=None, epoch=0)).wal
+    await engine.close()
 
 
 async def test_a_schema_change_shows(pair: Pair) -> None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 import psycopg
 
 from understudy.engines.postgresql.sessions import ControlConnection
 from understudy.errors import Unreachable
+
+_T = TypeVar("_T")
 
 _QUESTION = "SELECT epoch, primary_node FROM understudy.fence"
 
@@ -18,7 +22,7 @@ def read_fence(dsn: str, *, timeout: float) -> tuple[int, str]:
     Opens a connection of its own and closes it. ``timeout`` (seconds) bounds everything, on a frozen server
     too, and more finely than libpq's own timeouts do. Raises `Unreachable` when there was no such answer.
     """
-    return asyncio.run(_ask_within(dsn, timeout))
+    return _run(_ask_within(dsn, timeout))
 
 
 def read_fences(dsns: list[str], *, timeout: float) -> list[tuple[int, str] | None]:
@@ -33,7 +37,16 @@ def read_fences(dsns: list[str], *, timeout: float) -> list[tuple[int, str] | No
     async def ask_all() -> list[tuple[int, str] | None]:
         return list(await asyncio.gather(*(ask(dsn) for dsn in dsns)))
 
-    return asyncio.run(ask_all())
+    return _run(ask_all())
+
+
+def _run(work: Coroutine[Any, Any, _T]) -> _T:
+    """Like `asyncio.run`, which would wait at its end for a look-up of a name that no name server answers."""
+    loop = asyncio.new_event_loop()
+    try:
+        return loop.run_until_complete(work)
+    finally:
+        loop.close()
 
 
 async def _ask_within(dsn: str, seconds: float) -> tuple[int, str]:

@@ -22,6 +22,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import TransactionStatus
 from psycopg.rows import TupleRow
 
+from understudy.engines.postgresql.names import resolved
 from understudy.errors import EngineError, StaleEpoch, Unreachable
 from understudy.model import Cluster, Ticket
 
@@ -173,7 +174,8 @@ async def connect(
     try:
         # asyncio's own bound: libpq's connect_timeout counts per address and has a floor of two seconds.
         async with asyncio.timeout(within):
-            connection = await ControlConnection.connect(make_conninfo("", **parameters), autocommit=True)
+            conninfo = make_conninfo("", **await resolved(parameters))
+            connection = await ControlConnection.connect(conninfo, autocommit=True)
     except TimeoutError:
         raise Unreachable(f"{node}: no answer within {within:g} s while connecting") from None
     except psycopg.Error as error:
