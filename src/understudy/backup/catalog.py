@@ -13,7 +13,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from understudy import strict_json
+from understudy.backup import authentic
 from understudy.backup import manifest as records
+from understudy.backup.authentic import Written
+from understudy.backup.keys import Keys
 from understudy.backup.manifest import Manifest, Verification
 from understudy.backup.store import AlreadyThere, Missing, Store, StoreError, Tell
 from understudy.strict_json import RecordError
@@ -42,11 +45,15 @@ class Survey:
 
 
 class Catalog:
-    """The backups of every cluster in these destinations."""
+    """The backups of every cluster in these destinations.
 
-    def __init__(self, stores: Sequence[Store]) -> None:
+    Args:
+        keys: with a key of ours manifests say who wrote them, and what somebody without it has changed is no backup.
+    """
+
+    def __init__(self, stores: Sequence[Store], keys: Keys | None = None) -> None:
         assert stores
-        self.stores = tuple(stores)
+        self.stores, self._keys = tuple(stores), keys
 
     def store(self, name: str) -> Store:
         """The destination of that name. Raises KeyError."""
@@ -69,7 +76,7 @@ class Catalog:
             try:
                 ids = [name for name in store.folders(f"{cluster}/") if ID.fullmatch(name)]
                 with ThreadPoolExecutor(READERS) as pool:
-                    read = list(pool.map(lambda i, s=store: _manifest(s, cluster, i), ids))
+                    read = list(pool.map(lambda i, s=store: _manifest(s, cluster, i, self._keys), ids))
             except StoreError as error:
                 errors.append(error)
                 problems.append(str(error))
@@ -105,7 +112,7 @@ class Catalog:
         for store in self.stores:
             try:
                 _whole(store, manifest)
-                store.put(_key(manifest.cluster, manifest.id), [records.encode(manifest)])
+                store.put(_key(manifest.cluster, manifest.id), [authentic.encode(manifest, self._keys)])
                 done.append(store.name)
             except StoreError as error:
                 errors.append(error)
@@ -163,11 +170,24 @@ def _key(cluster: str, backup: str) -> str:
     return f"{cluster}/{backup}/{MANIFEST}"
 
 
-def _manifest(store: Store, cluster: str, backup: str) -> Manifest | str | None:
-    """The manifest; a sentence where it cannot be read; None where there is none."""
+def read_manifest(store: Store, manifest: Manifest, keys: Keys | None) -> tuple[Manifest, Written]:
+    """The manifest of a backup as one destination has it, and by whom it was written there.
+
+    Raises `Missing`, `StoreError`, `RecordError`.
+    """
+    key = _key(manifest.cluster, manifest.id)
+    text = store.read(key)
+    return records.decode(text, f"{store.name}: {key}"), authentic.written(text, keys)
+
+
+def _manifest(store: Store, cluster: str, backup: str, keys: Keys | None) -> Manifest | str | None:
+    """The manifest; a sentence where it cannot be read or is not ours; None where there is none."""
     key = _key(cluster, backup)
     try:
-        found = records.decode(store.read(key), f"{store.name}: {key}")
+        text = store.read(key)
+        found = records.decode(text, f"{store.name}: {key}")
+        if authentic.written(text, keys) is Written.SOMEBODY:
+            return f"{store.name}: {key}: {authentic.SAID[Written.SOMEBODY]}"
     except Missing:
         return None
     except (StoreError, RecordError) as error:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import hmac
 import os
 import re
 import secrets
@@ -107,6 +108,13 @@ class Key:
         except (ValueError, InvalidTag):
             return None
 
+    def mac(self, message: bytes) -> str:
+        """HMAC-SHA-256 (hexadecimal) under a key that is derived for nothing else."""
+        derived = HKDF(hashes.SHA256(), KEY_BYTES, None, b"understudy backup authentication").derive(
+            self._secret
+        )
+        return hmac.new(derived, message, hashlib.sha256).hexdigest()
+
     def _derived(self, salt: bytes) -> bytes:
         """A key for one wrapping only, so its nonce may be zero."""
         return HKDF(hashes.SHA256(), KEY_BYTES, salt, b"understudy backup data key").derive(self._secret)
@@ -147,6 +155,20 @@ class Keys:
     def openers(self) -> tuple[str, ...]:
         """What these keys open: ids of ours, and the recipients whose identities are here."""
         return (*self._opening, *self.identities)
+
+    @property
+    def ours(self) -> tuple[str, ...]:
+        """Ids of our own keys. Without any, nobody can tell who wrote something."""
+        return tuple(self._opening)
+
+    def authenticate(self, message: bytes) -> tuple[str, str] | None:
+        """The id of the key that seals, and its proof that a holder of it wrote this; None: recipients of age only."""
+        return None if self._sealing is None else (self._sealing.id, self._sealing.mac(message))
+
+    def authentic(self, key: str, proof: str, message: bytes) -> bool | None:
+        """Whether a holder of the key of that id wrote this; None: that key is not here."""
+        found = self._opening.get(key)
+        return None if found is None else hmac.compare_digest(found.mac(message), proof)
 
     def wrap(self, data_key: bytes, context: bytes) -> tuple[Wrapped, ...]:
         """The data key of an object for each recipient. Raises `KeysError` where there is none."""

@@ -169,7 +169,7 @@ def _create(job: _Job, guard: Guard) -> Manifest:
         extensions=facts.extensions, tables=taken.tables, sequences=taken.sequences, parts=parts,
         recipients=job.keys.recipients if job.keys is not None else (), tool=f"understudy {understudy.__version__}",
     )  # fmt: skip
-    places = Catalog(job.stores).commit(manifest)
+    places = Catalog(job.stores, job.keys).commit(manifest)
     if absent := [store.name for store in job.stores if store.name not in places]:
         job.tell(f"{job.id}: NOT in {', '.join(absent)}; it is in {', '.join(places)}")
     return manifest

@@ -195,7 +195,7 @@ def create(
     ):
         try:
             manifest = _copy(identifier, source, guard, stores=stores, keys=keys, tell=tell)
-            places = Catalog(stores).commit(manifest)
+            places = Catalog(stores, keys).commit(manifest)
         except BaseException as error:
             discard_failed(stores, cluster.name, identifier, tell)
             guard.check()  # the reason why everything else failed

@@ -11,9 +11,21 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
+from understudy.backup import (
+    authentic,
+    logical,
+    pgbackrest,
+    physical,
+    pitr,
+    prune,
+    retention,
+    seal,
+    verify,
+    wal,
+)
 from understudy.backup import keys as backup_keys
-from understudy.backup import logical, pgbackrest, physical, pitr, prune, retention, seal, verify, wal
-from understudy.backup.catalog import Catalog, Survey
+from understudy.backup.authentic import Written
+from understudy.backup.catalog import Catalog, Survey, read_manifest
 from understudy.backup.keys import Keys
 from understudy.backup.ledger import Ledger
 from understudy.backup.manifest import Finding, Kind, Level, Manifest, Verdict, Verification
@@ -46,7 +58,7 @@ class Shelf:
         self.policy = configured(config)
         self.keys: Keys | None = backup_keys.load(self.policy.secrets)
         self.stores: tuple[Store, ...] = tuple(open_store(place) for place in self.policy.destinations)
-        self.catalog = Catalog(self.stores)
+        self.catalog = Catalog(self.stores, self.keys)
         physical_ones = self.policy.physical
         self.pgbackrest = (
             PgBackRest(physical_ones, cluster.name)
@@ -145,6 +157,12 @@ class Shelf:
             f"{manifest.id} is not in {destination or 'any destination that answers'}; it is in: {names}"
         )
 
+    def doubt(self, manifest: Manifest, store: Store) -> str:
+        """Why nobody can say who wrote the backup there; empty where it was us, or where that is never known."""
+        _, by = read_manifest(store, manifest, self.keys)
+        known = by in (Written.US, Written.UNKEYED)
+        return "" if known else f"{store.name}: the manifest of {manifest.id} {authentic.SAID[by]}"
+
     # --- proving and tidying ----------------------------------------------------------------------------
 
     def verify(
@@ -185,7 +203,10 @@ class Shelf:
         """Restore a base backup, ours or pgBackRest's. Raises as `pitr.restore` does."""
         if self.pgbackrest is not None and manifest.form == pgbackrest.NAME:
             return pitr.restore_from(self.pgbackrest, manifest, target, folder, say=tell)
-        return pitr.restore(manifest, self.place(manifest, destination), self.keys, target, folder, say=tell)
+        store = self.place(manifest, destination)
+        if doubt := self.doubt(manifest, store):
+            tell(doubt)
+        return pitr.restore(manifest, store, self.keys, target, folder, say=tell)
 
     @property
     def _theirs(self) -> Ledger:

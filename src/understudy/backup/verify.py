@@ -20,8 +20,9 @@ from typing import Final
 import psycopg
 
 import understudy
-from understudy.backup import contents, pitr, restore, roles, staging
-from understudy.backup.catalog import Catalog
+from understudy.backup import authentic, contents, pitr, restore, roles, staging
+from understudy.backup.authentic import Written
+from understudy.backup.catalog import Catalog, read_manifest
 from understudy.backup.keys import Keys, KeysError
 from understudy.backup.logical import ARCHIVE, RANGES, ROLES
 from understudy.backup.manifest import Finding, Kind, Level, Manifest, Verdict, Verification
@@ -38,6 +39,13 @@ from understudy.strict_json import RecordError
 
 SCRATCH_FACTOR: Final = 4
 """Room that a scratch restore needs, in sizes of the opened archive: itself, the database with indexes, its log."""
+_MANIFEST: Final = "manifest"
+_WRITTEN: Final = {
+    Written.US: Verdict.PASS,
+    Written.SOMEBODY: Verdict.FAIL,
+    Written.ANYBODY: Verdict.INCONCLUSIVE,
+    Written.ELSEWHERE: Verdict.INCONCLUSIVE,
+}
 _HERE: Final = (
     "No space left on device", "could not extend file", "out of memory", "server closed the connection unexpectedly",
     "could not resize shared memory", "connection to server at",
@@ -63,8 +71,8 @@ class _Run:
 
     @property
     def clear(self) -> bool:
-        """Nothing so far stands against going deeper."""
-        return all(check.verdict is Verdict.PASS for check in self.checks)
+        """Nothing so far stands against going deeper. Who wrote the manifest matters to the verdict alone."""
+        return all(check.verdict is Verdict.PASS for check in self.checks if check.what != _MANIFEST)
 
 
 def verify(
@@ -128,6 +136,9 @@ def verdict(checks: Iterable[Finding]) -> Verdict:
 
 def _look(run: _Run, level: Level) -> None:
     """Every level up to this one, as far as the ones before it went well."""
+    _manifest(run)
+    if any(check.verdict is Verdict.FAIL for check in run.checks):
+        return
     if level is Level.BYTES:
         for part in run.manifest.parts:
             _part(run, part.name, _discard)
@@ -146,9 +157,10 @@ def _look(run: _Run, level: Level) -> None:
 
 def _physical(run: _Run) -> None:
     began = time.monotonic()
-    run.checks += pitr.verify_physical(run.manifest, run.store, run.keys, run.tell)
+    found = pitr.verify_physical(run.manifest, run.store, run.keys, run.tell)
+    run.checks += found
     run.restore_seconds = time.monotonic() - began
-    if run.clear:
+    if verdict(found) is Verdict.PASS:
         run.sha256 = {part.name: part.sha256 for part in run.manifest.parts}
 
 
@@ -178,6 +190,25 @@ def _deeper(run: _Run, level: Level, place: Path) -> None:
 
 
 # --- bytes --------------------------------------------------------------------------------------------------
+
+
+def _manifest(run: _Run) -> None:
+    """Whether the manifest in this destination is that of the backup, and was written with a key of ours."""
+    what = _MANIFEST
+    try:
+        found, by = read_manifest(run.store, run.manifest, run.keys)
+    except (RecordError, Missing) as error:
+        run.add(what, Verdict.FAIL, str(error))
+        return
+    except StoreError as error:
+        run.add(what, Verdict.INCONCLUSIVE, str(error))
+        return
+    if (found.cluster, found.id) != (run.manifest.cluster, run.manifest.id):
+        run.add(
+            what, Verdict.FAIL, f"{run.store.name}: expected that of {run.manifest.id}, found another one"
+        )
+    elif by is not Written.UNKEYED:
+        run.add(what, _WRITTEN[by], authentic.SAID[by])
 
 
 def _discard(chunks: Iterable[bytes]) -> None:

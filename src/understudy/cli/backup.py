@@ -293,6 +293,8 @@ def _restore_dump(  # noqa: PLR0917
     if not dsn:
         raise CliError(f"--into-env: expected a libpq URI in ${variable:.60}, found nothing", Exit.USAGE)
     store = shelf.place(manifest, destination)
+    if doubt := shelf.doubt(manifest, store):
+        note(doubt)
     done = restore_logical(cli.config, manifest, store, shelf.keys, dsn, tables=tables, tell=note)
     if cli.json:
         print_json(done)

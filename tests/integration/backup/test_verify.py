@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import resource
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -13,6 +15,7 @@ from tests.faults.agent_world import Servers
 from tests.integration.backup.world import LARGE, Backed, backed_pair, target
 
 from understudy.backup import contents, restore
+from understudy.backup.catalog import Catalog
 from understudy.backup.keys import Key, Keys
 from understudy.backup.manifest import Finding, Level, Manifest, Verdict, Verification
 from understudy.backup.stream import read_part
@@ -178,6 +181,47 @@ def test_a_manifest_that_says_something_else_fails(backed: Backed, manifest: Man
     assert {check.what for check in failed(proof)} == {"table public.item", "contents", "sequences"}
 
 
+def rewritten(text: bytes, change: Callable[[dict[str, Any]], object]) -> bytes:
+    body = json.loads(text)
+    change(body)
+    return json.dumps(body).encode()
+
+
+@pytest.mark.parametrize(
+    ("change", "verdict", "detail"),
+    [
+        (lambda body: None, Verdict.PASS, "authentic"),
+        (lambda body: body["backup"]["tables"][0].update(rows=5), Verdict.FAIL, "without our key"),
+        (lambda body: body["backup"].update(tables=[]), Verdict.FAIL, "without our key"),
+        (
+            lambda body: body["backup"].update(id="20200101T000000Z-logical-aaaaaa"),
+            Verdict.FAIL,
+            "another one",
+        ),
+        (
+            lambda body: body.pop("mac"),
+            Verdict.INCONCLUSIVE,
+            "no proof of who wrote it",
+        ),  # as before there was one
+    ],
+)
+def test_whoever_can_write_there_cannot_change_what_the_manifest_says(
+    backed: Backed,
+    manifest: Manifest,
+    damaged: Callable[..., None],
+    change: Callable[[dict[str, Any]], object],
+    verdict: Verdict,
+    detail: str,
+) -> None:
+    damaged("manifest.json", lambda text: rewritten(text, change))
+    proof = backed.verify(manifest, Level.BYTES)
+    assert proof.verdict is verdict
+    (check,) = [check for check in proof.checks if check.what == "manifest"]
+    assert detail in check.detail
+    listed = [found.id for found in Catalog([backed.store], backed.keys).backups(manifest.cluster)]
+    assert (manifest.id in listed) is (verdict is not Verdict.FAIL)
+
+
 @pytest.mark.parametrize(
     ("change", "what"),
     [
@@ -210,5 +254,5 @@ def test_too_little_room_is_inconclusive_before_anything_is_fetched(
 ) -> None:
     parts = tuple(replace(part, raw_bytes=2**60) for part in manifest.parts)
     proof = backed.verify(replace(manifest, parts=parts), Level.ARCHIVE)
-    assert [check.what for check in proof.checks] == ["machine"]
+    assert [check.what for check in failed(proof)] == ["machine"]
     assert proof.verdict is Verdict.INCONCLUSIVE
