@@ -42,7 +42,7 @@ class DashboardView(TenantView):
 
     def asked(self, query: type[serializers.Serializer]) -> dict[str, Any]:
         """The parameters. Raises ValidationError."""
-        given = query(data=self.request.query_params)
+        given = query(data=self.request.query_params.dict())
         given.is_valid(raise_exception=True)
         return dict(given.validated_data)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from http import HTTPStatus
 from typing import Any, Final
 
 from django.apps import apps
@@ -130,7 +131,7 @@ def _of_drf(error: exceptions.APIException) -> errors.Problem:
     problem = errors.Problem(str(error.detail), headers=headers)
     problem.status = error.status_code
     problem.type = str(error.default_code).replace("_", "-")
-    problem.title = str(error.default_detail)
+    problem.title = HTTPStatus(error.status_code).phrase
     return problem
 
 

@@ -143,7 +143,7 @@ class ReportView(TenantView):
 
     def period(self) -> tuple[date, date]:
         """The days that were asked for. Raises ValidationError."""
-        asked = PeriodInput(data=self.request.query_params)
+        asked = PeriodInput(data=self.request.query_params.dict())
         asked.is_valid(raise_exception=True)
         last = asked.validated_data.get("last") or today_of_tenant()
         return asked.validated_data.get("first") or date(last.year, 1, 1), last

@@ -98,7 +98,7 @@ def try_any(
     Args:
         body: a valid one. Allowed bodies are like it but for a few fields: random ones seldom get far.
     """
-    valid = body if mode is GenerationMode.POSITIVE else None
+    valid = body if mode is GenerationMode.POSITIVE and isinstance(body, dict) else None
     names: Any = st.sets(st.sampled_from(sorted(valid)), max_size=2) if valid else st.just(set())
 
     @settings(**ALWAYS, max_examples=examples)

@@ -84,9 +84,9 @@ class Rows(dict[str, UUID]):
         return self[argument]
 
 
-def encoded(body: dict[str, Any] | None) -> tuple[str | bytes, str]:
+def encoded(body: dict[str, Any] | list[Any] | None) -> tuple[str | bytes, str]:
     """As JSON; one with a file in it as a form."""
-    if any(isinstance(value, File) for value in (body or {}).values()):
+    if isinstance(body, dict) and any(isinstance(value, File) for value in body.values()):
         return encode_multipart(BOUNDARY, body), MULTIPART_CONTENT
     return b"" if body is None else json.dumps(body), "application/json"
 

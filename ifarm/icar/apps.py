@@ -1,0 +1,9 @@
+"""The app `icar`."""
+
+from django.apps import AppConfig
+
+
+class IcarConfig(AppConfig):
+    """Registration."""
+
+    name = "ifarm.icar"
