@@ -19,11 +19,12 @@ _SALT: Final = "ifarm.sync"
 
 
 class MustRestart(Problem):
-    """The device forgets its copy (never its queue) and pulls without a cursor. ``reason`` is one of three words.
+    """The device forgets its copy (never its queue) and pulls without a cursor. ``reason`` is one of four words.
 
     Args:
         reason: "scope": it may see other farms or kinds than it did; "history": it knows what this database does not,
-            after a failover or a restore; "age": what came since is no longer kept.
+            after a failover or a restore; "age": what came since is no longer kept; "load": so much came at once
+            that it was not noted one by one.
     """
 
     status = 410

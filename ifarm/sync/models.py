@@ -55,7 +55,8 @@ class Change(TenantModel):
 
     Args:
         commit_id: of the `Commit`, which is added at the very end; so no foreign key.
-        kind: as in `kinds.KINDS`; "move": an animal came to another farm; "": the end of its transaction.
+        kind: as in `kinds.KINDS`; "move": an animal came to another farm; "*": more than was noted one
+            by one; "": the end of its transaction.
         home_id: whose readers hear that it is gone: of a farm, of the farm where this animal is, of this tenant; None:
             another change tells it.
         opens: the first of its transaction.

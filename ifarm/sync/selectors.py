@@ -23,6 +23,8 @@ from ifarm.sync.kinds import KINDS, visible_kinds
 
 MOST_COMMITS: Final = 500
 """Looked at for one page; each has at least one change."""
+LOAD: Final = "*"
+"""The kind of the note that stands for a load."""
 _NOBODY: Final = UUID(int=0)
 
 
@@ -97,6 +99,8 @@ def _deltas(actor: Actor, cursor: Cursor, limit: int) -> tuple[list[dict[str, An
     if last is None:
         return [], cursor, False
     notes = _notes(actor, cursor, last, limit + 1)
+    if any(note.kind == LOAD for note in notes):
+        raise MustRestart("expected changes one by one, found a load of many rows.", "load")
     more = len(notes) > limit
     notes = notes[:limit]
     following = replace(cursor, number=last, kind="", object_id="")
@@ -153,7 +157,7 @@ def _notes(actor: Actor, cursor: Cursor, last: int, limit: int) -> list[_Note]:
         "kind": cursor.kind,
         "object": cursor.object_id or _NOBODY,
         "last": last,
-        "kinds": list(cursor.kinds),
+        "kinds": [*cursor.kinds, LOAD],
         "limit": limit,
     }
     with connection.cursor() as sql:

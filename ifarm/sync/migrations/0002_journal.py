@@ -38,6 +38,8 @@ NOTED: Final = {
     "breeding_breedingevent": ("breeding_event", "id", "{row}.animal_id"),
     "sync_pushedoperation": ("operation", "id", BY_PARENT),
 }
+MANY: Final = 5_000
+"""Rows that one statement notes one by one. Of a larger load devices hear that there was one, and begin anew."""
 FUNCTION: Final = "LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp"
 """As the owner, who has BYPASSRLS: a deferred trigger may run when the transaction has gone on to another tenant."""
 
@@ -108,6 +110,11 @@ def _noting(table: str) -> str:
             f" {home.format(row=row)} AS home_id FROM {transition} {row}"
         )
 
+    def noted(transition: str, one_by_one: str) -> str:
+        load = f"SELECT DISTINCT tenant_id, '*' AS kind, tenant_id AS object_id, NULL::uuid AS home_id FROM {transition}"
+        many = f"EXISTS (SELECT FROM {transition} OFFSET {MANY})"
+        return f"IF {many} THEN {_insert(load)} ELSE {one_by_one} END IF;"
+
     old, new = rows("old_rows", "o"), rows("new_rows", "n")
     moved = ""
     if table == "animals_animal":
@@ -115,12 +122,13 @@ def _noting(table: str) -> str:
             "SELECT n.tenant_id, 'move' AS kind, n.id AS object_id, n.farm_id AS home_id"
             " FROM new_rows n JOIN old_rows o ON o.id = n.id WHERE o.farm_id <> n.farm_id"
         )
+    changed = _insert(f"{old} UNION {new}") + moved
     return f"""
 DECLARE unit text := sync_unit();
 BEGIN
-    IF TG_OP = 'INSERT' THEN {_insert(new)}
-    ELSIF TG_OP = 'DELETE' THEN {_insert(old)}
-    ELSE {_insert(f"{old} UNION {new}")} {moved}
+    IF TG_OP = 'INSERT' THEN {noted("new_rows", _insert(new))}
+    ELSIF TG_OP = 'DELETE' THEN {noted("old_rows", _insert(old))}
+    ELSE {noted("new_rows", changed)}
     END IF;
     RETURN NULL;
 END"""

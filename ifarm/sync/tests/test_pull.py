@@ -365,6 +365,25 @@ def test_a_page_that_showed_more_than_its_cursor_says_is_not_forgotten(
     assert same(device)
 
 
+def test_after_a_load_a_device_begins_anew(
+    farm: tuple[Actor, UUID, UUID], committed: psycopg.Connection[Any]
+) -> None:
+    owner, _, animal = farm
+    device = Device(owner)
+    device.pull()
+    noted = committed.execute("SELECT count(*) FROM sync_change").fetchall()[0][0]
+    committed.execute(
+        "INSERT INTO animals_weight SELECT (jsonb_populate_record(w, jsonb_build_object('id', gen_random_uuid()))).*"
+        " FROM animals_weight w, generate_series(1, 5001) WHERE w.id = %s",
+        (weigh(owner, animal),),
+    )
+    assert committed.execute("SELECT count(*) FROM sync_change").fetchall()[0][0] < noted + 10
+    device.pull(limit=500)
+    assert device.restarts == ["load"]
+    assert device.kinds()["weight"] == 5002
+    assert device.page()["changes"] == []
+
+
 def queries_of(device: Device, **query: Any) -> list[str]:
     with CaptureQueriesContext(connection) as queries:
         device.page(**query)
