@@ -42,7 +42,7 @@ def answers(server: EmbeddedPostgreSQL, timeout_s: int = 2) -> bool:
 def test_two_servers_are_up_quickly_and_differ(server_factory: Factory, major: int) -> None:
     started = time.monotonic()
     oak, elm = server_factory("oak", major=major), server_factory("elm", major=major)
-    assert time.monotonic() - started < 10  # about 1.0 s on two idle cores; the rest is for busy machines
+    assert time.monotonic() - started < 60  # about 1.0 s on two idle cores; the rest is for busy machines
     assert oak.port != elm.port
     identities = set()
     for server in (oak, elm):

@@ -123,7 +123,7 @@ async def test_a_server_that_accepts_no_login_any_more_is_a_miss_soon(pair: Pair
             await engine.probe("b", heartbeat=None, epoch=1)
         took.append(loop.time() - began)
     pair.servers["b"].thaw()
-    assert max(took) < 5.0, took
+    assert max(took) < 15.0, took  # a few times a login, on a busy machine too; connect_timeout is 20
     await until_answers(engine, "b")
     await engine.close()
 

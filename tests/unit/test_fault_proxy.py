@@ -69,7 +69,7 @@ def proxy(server: EchoServer) -> Iterator[FaultProxy]:
 
 
 def connect(proxy: FaultProxy) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", proxy.port), timeout=5)
+    return socket.create_connection(("127.0.0.1", proxy.port), timeout=30)
 
 
 def ask(client: socket.socket, text: bytes = b"hello") -> bytes:
@@ -182,11 +182,12 @@ def test_delay_is_per_direction_and_ends(proxy: FaultProxy) -> None:
         proxy.delay(0.1)
         started = time.monotonic()
         ask(client)
-        assert 0.2 <= time.monotonic() - started < 1
+        assert time.monotonic() - started >= 0.2
+        proxy.delay(60)
         proxy.delay(0)
         started = time.monotonic()
         ask(client)
-        assert time.monotonic() - started < 0.1
+        assert time.monotonic() - started < 60, "nothing of it is left"
 
 
 @pytest.mark.parametrize("passes", WAYS)
@@ -340,11 +341,12 @@ def test_slow_is_a_limit_of_one_way_for_all_connections_together(proxy: FaultPro
             got = 0
             while got < 4000:
                 got += len(client.recv(65536))
-        assert 0.4 <= time.monotonic() - started < 2
+        assert time.monotonic() - started >= 0.4
+        proxy.slow(0.05, way)  # a byte in twenty seconds
         proxy.pass_through()
         started = time.monotonic()
         ask(one)
-        assert time.monotonic() - started < 0.2
+        assert time.monotonic() - started < 60, "nothing of it is left"
 
 
 def test_pass_through_releases_what_a_slow_line_holds(proxy: FaultProxy) -> None:
@@ -359,19 +361,21 @@ def test_pass_through_releases_what_a_slow_line_holds(proxy: FaultProxy) -> None
     assert bytes(got) == b"x" * 4000
 
 
-def round_trips(proxy: FaultProxy, seed: int, count: int = 6) -> list[float]:
-    proxy.latency(0.03, jitter=0.03, seed=seed, way="to_client")
+def round_trips(server: EchoServer, seed: int, count: int = 6) -> list[float]:
     took = []
-    with connect(proxy) as client:
-        for _ in range(count):
-            started = time.monotonic()
-            ask(client)
-            took.append(time.monotonic() - started)
+    with FaultProxy("127.0.0.1", server.server_address[1]) as proxy:
+        proxy.latency(0.03, jitter=0.03, seed=seed, way="to_client")
+        with connect(proxy) as client:
+            for _ in range(count):
+                started = time.monotonic()
+                ask(client)
+                took.append(time.monotonic() - started)
     return took
 
 
-def test_latency_varies_as_its_seed_says_within_its_bounds(proxy: FaultProxy) -> None:
-    took = round_trips(proxy, 3)
+def test_latency_varies_as_its_seed_says_within_its_bounds(server: EchoServer) -> None:
+    runs = [round_trips(server, 3) for _ in range(3)]
+    took = [min(same) for same in zip(*runs, strict=True)]  # what a busy machine adds is not the proxy's
     source = random.Random(3)
     drawn = [0.03 + source.uniform(-0.03, 0.03) for _ in took]
     assert all(a >= b for a, b in zip(took, drawn, strict=True))
