@@ -11,6 +11,8 @@ from typing import Any, Final
 
 from rest_framework import serializers
 
+from ifarm.api.fields import MomentField
+
 MOST_ROWS: Final = 500
 """In one batch, which is one transaction."""
 PAGE: Final = 100
@@ -87,7 +89,7 @@ class AnimalShape(Resource):
     alternativeIdentifiers = Identifier(many=True, required=False, max_length=10)
     specie = serializers.CharField(max_length=20)
     gender = serializers.CharField(max_length=20)
-    birthDate = serializers.DateTimeField(required=False, allow_null=True)
+    birthDate = MomentField(required=False, allow_null=True)
     primaryBreed = Identifier(required=False)
     breedFractions = BreedFractions(required=False)
     managementTag = _text(40)
@@ -108,7 +110,7 @@ class EventShape(Resource):
 
     id = serializers.CharField(required=False)
     animal = Identifier()
-    eventDateTime = serializers.DateTimeField()
+    eventDateTime = MomentField()
     responsible = _text(120)
     remark = _text(120)
 
@@ -183,8 +185,8 @@ class MilkCharacteristic(serializers.Serializer):
 class MilkingVisitShape(EventShape):
     """icarMilkingVisitEventResource."""
 
-    eventDateTime = serializers.DateTimeField(required=False)
-    milkingStartingDateTime = serializers.DateTimeField()
+    eventDateTime = MomentField(required=False)
+    milkingStartingDateTime = MomentField()
     milkingShiftLocalStartDate = serializers.DateField(required=False)
     milkingShiftNumber = serializers.IntegerField(required=False)
     milkingMilkWeight = MilkWeight()
@@ -209,7 +211,7 @@ class MedicineBatch(serializers.Serializer):
     """icarMedicineBatchType."""
 
     identifier = serializers.CharField(max_length=40)
-    expiryDate = serializers.DateTimeField(required=False)
+    expiryDate = MomentField(required=False)
 
 
 class MedicineDose(serializers.Serializer):
@@ -223,7 +225,7 @@ class MedicineWithdrawal(serializers.Serializer):
     """icarMedicineWithdrawalType: the last day that is withheld."""
 
     productType = serializers.CharField(max_length=10)
-    endDate = serializers.DateTimeField()
+    endDate = MomentField()
     market = _text(60)
 
 
