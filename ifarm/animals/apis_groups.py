@@ -8,17 +8,20 @@ from uuid import UUID
 
 from django.db.models import QuerySet
 
-from ifarm.animals import groups, selectors
+from ifarm.animals import groups, movements, selectors
 from ifarm.animals.models import AnimalGroup, GroupMembership
-from ifarm.animals.policies import GROUP_MEMBERSHIPS, GROUPS, access_group
+from ifarm.animals.policies import GROUP_MEMBERSHIPS, GROUPS, MOVEMENTS, access_group
 from ifarm.animals.serializers import (
     GroupChange,
     GroupInput,
     GroupMemberChange,
     GroupMemberInput,
     GroupMemberOutput,
+    GroupMovementInput,
+    GroupMovementOutput,
     GroupOutput,
 )
+from ifarm.animals.words import MovementKind
 from ifarm.api.pages import Order
 from ifarm.api.views import TenantView, operation
 from ifarm.core.versions import Seen
@@ -73,3 +76,14 @@ class GroupMemberApi(TenantView):
     def patch(self, group_membership_id: UUID, data: Mapping[str, Any], seen: Seen) -> GroupMembership:
         """It leaves."""
         return groups.leave_group(self.actor, group_membership_id, seen=seen, **data)
+
+
+class GroupMovementsApi(TenantView):
+    """A whole group goes somewhere."""
+
+    @operation(MOVEMENTS, "add", input=GroupMovementInput, output=GroupMovementOutput, status=201)
+    def post(self, group_id: UUID, data: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Each animal gets its movement, or none does."""
+        kind = MovementKind(data["kind"])
+        found = movements.move_group(self.actor, group_id, **{**data, "kind": kind})
+        return {"moved": len(found), "movements": found}

@@ -39,7 +39,10 @@ class Breed(models.Model):
 
     class Meta:
         constraints: ClassVar = [
-            models.UniqueConstraint(fields=["species", "code"], name="one_code_per_breed")
+            models.UniqueConstraint(fields=["species", "code"], name="one_code_per_breed"),
+            models.CheckConstraint(
+                condition=models.Q(code__regex="^[A-Z]{2,3}$"), name="breed_codes_of_icar"
+            ),
         ]
 
     def __str__(self) -> str:
@@ -117,6 +120,7 @@ class AnimalIdentifier(VersionedModel):
 
     class Meta:
         verbose_name = "identifier"
+        indexes: ClassVar = [models.Index("tenant", "normalised", name="identifiers_by_value")]
         constraints: ClassVar = [
             models.UniqueConstraint(
                 fields=["tenant", "kind", "normalised"],

@@ -9,9 +9,9 @@ from zoneinfo import ZoneInfo
 
 from django.utils import timezone
 
-from ifarm.animals.groups import leave_all_groups
+from ifarm.animals.groups import leave_all_groups, members_on
 from ifarm.animals.models import Animal, Movement, Stay
-from ifarm.animals.policies import access_animal
+from ifarm.animals.policies import ANIMALS, access_animal, access_group
 from ifarm.animals.words import REASONS, ArrivalReason, MovementKind, Status
 from ifarm.audit import writes
 from ifarm.core.actors import Actor
@@ -133,6 +133,42 @@ def move_animal(
             to_farm_id=movement.to_farm_id,
         )
         return movement
+
+
+def move_group(
+    actor: Actor,
+    group_id: UUID,
+    *,
+    kind: MovementKind,
+    moved_at: datetime | None = None,
+    **where: Any,
+) -> list[Movement]:
+    """Move every animal that is in a group at a time: each gets its own movement, or none does. In order of their ids.
+
+    ``where`` has the arguments of `move_animal`. Who leaves the farm leaves its groups, so a group arrives nowhere.
+    Raises as `move_animal`, with the animal's ``animal_id`` and tag, and `RuleBroken` where nobody is in the group.
+    """
+    with unit_of_work():
+        if kind is MovementKind.ARRIVAL:
+            raise RuleBroken(
+                "expected a movement of animals that are here, found an arrival. Move each by itself."
+            )
+        group = access_group(actor, group_id)
+        moment = moved_at or timezone.now()
+        day = moment.astimezone(ZoneInfo(group.farm.timezone)).date()
+        members = ANIMALS.instances(actor).filter(id__in=members_on(actor, group_id, day))
+        animals = list(members.select_for_update(of=("self",)).order_by("id"))
+        if not animals:
+            raise RuleBroken(f"expected animals in the group on {day}, found none.")
+        return [_move_member(actor, animal, kind=kind, moved_at=moment, **where) for animal in animals]
+
+
+def _move_member(actor: Actor, animal: Animal, **movement: Any) -> Movement:
+    try:
+        return move_animal(actor, animal.id, **movement)
+    except RuleBroken as problem:
+        told = {**problem.extra, "animal_id": str(animal.id)}
+        raise type(problem)(f"{animal.tag_number}: {problem.detail}", **told) from problem
 
 
 def _place(

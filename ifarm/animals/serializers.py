@@ -8,6 +8,7 @@ from django.utils import timezone
 from rest_framework import serializers
 
 from ifarm.animals.words import (
+    BREED_CODE,
     ArrivalReason,
     GroupKind,
     IdentifierKind,
@@ -45,7 +46,7 @@ class IdentifierInput(PartInput):
 class BreedPartInput(PartInput):
     """How many parts of an animal are of one breed."""
 
-    code = serializers.CharField(max_length=6)
+    code = serializers.RegexField(BREED_CODE)
     parts = serializers.IntegerField(min_value=1, max_value=1024)
 
 
@@ -151,7 +152,7 @@ class ParentOutput(serializers.Serializer):
     relation = serializers.CharField()
 
 
-class MovementInput(RecordInput):
+class MovementFields(serializers.Serializer):
     """A movement; the reasons are those of its kind. ``override_reason``: why it leaves in spite of a withdrawal."""
 
     kind = serializers.ChoiceField(choices(MovementKind))
@@ -161,6 +162,14 @@ class MovementInput(RecordInput):
     paddock_id = serializers.UUIDField(allow_null=True, required=False)
     counterpart = serializers.CharField(max_length=120, allow_blank=True, required=False)
     override_reason = serializers.CharField(max_length=500, allow_blank=True, required=False)
+
+
+class MovementInput(RecordInput, MovementFields):
+    """A movement of one animal."""
+
+
+class GroupMovementInput(SourceInput, MovementFields):
+    """A movement of every animal in a group."""
 
 
 class MovementOutput(serializers.Serializer):
@@ -176,6 +185,13 @@ class MovementOutput(serializers.Serializer):
     to_farm_id = serializers.UUIDField(allow_null=True)
     to_paddock_id = serializers.UUIDField(allow_null=True)
     counterpart = serializers.CharField()
+
+
+class GroupMovementOutput(serializers.Serializer):
+    """The movement of each animal, in the order of their ids."""
+
+    moved = serializers.IntegerField()
+    movements = MovementOutput(many=True)
 
 
 class WeightInput(RecordInput):

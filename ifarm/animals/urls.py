@@ -20,6 +20,11 @@ routes = [
     path("groups/<uuid:group_id>/", apis_groups.GroupApi.as_view(), name="group"),
     path("groups/<uuid:group_id>/members/", apis_groups.GroupMembersApi.as_view(), name="group-members"),
     path(
+        "groups/<uuid:group_id>/movements/",
+        apis_groups.GroupMovementsApi.as_view(),
+        name="group-movements",
+    ),
+    path(
         "group-members/<uuid:group_membership_id>/",
         apis_groups.GroupMemberApi.as_view(),
         name="group-member",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final
 
 
 class Species(StrEnum):
@@ -180,3 +181,8 @@ class GroupKind(StrEnum):
     BREEDING = "Breeding"
     FEEDING = "Feeding"
     FINISHING = "Finishing"
+
+
+BREED_CODE: Final = r"^[A-Z]{2,3}\Z"
+"""The form of ICAR's breed codes: three letters, given by the Interbull Centre, or two, given by ICAR's working group
+on artificial insemination (wiki.interbull.org, "breed codes"). Our codes of other species have this form too."""

@@ -120,6 +120,11 @@ def new_member(ids: Ids, number: int) -> dict[str, Any]:
     return {"animal_id": str(ids["animal_id"]), "starts_on": str(BORN + timedelta(days=number))}
 
 
+@examples.body("group-movements", "POST")
+def new_group_movement(ids: Ids, number: int) -> dict[str, Any]:
+    return {"kind": "Transfer", "paddock_id": str(ids["paddock_id"]), "moved_at": "2024-06-01T08:00:00Z"}
+
+
 @examples.body("group-member", "PATCH")
 def changed_member(ids: Ids, number: int) -> dict[str, Any]:
     return {"ends_on": "2024-01-01"}
