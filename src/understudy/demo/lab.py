@@ -145,6 +145,14 @@ class Lab:
         with self.connect("a") as connection:
             tpcb.create(connection, self.scale)
 
+    def make_pair(self) -> None:
+        """Two servers become a pair. Raises LabError with the command's words."""
+        self._say("understudy setup: copies everything from a to b and compares it")
+        try:
+            run(self.config_file, "setup")
+        except RuntimeError as error:
+            raise LabError(str(error)) from None
+
     def dsn(self, node: str, user: str, *, proxied: bool = False) -> str:
         """A libpq URI of the lab's database; through the proxy where asked for and there is one."""
         password = None if user == "postgres" else self._password
@@ -176,11 +184,7 @@ class Lab:
 
     def _set_up(self) -> None:
         self.fill()
-        self._say("understudy setup: copies everything from a to b and compares it")
-        try:
-            run(self.config_file, "setup")
-        except RuntimeError as error:
-            raise LabError(str(error)) from None
+        self.make_pair()
         self.witness = SqliteWitness(self.directory / "witness.db", create=False)
         self._stack.callback(self.witness.close)
 

@@ -197,6 +197,11 @@ class CloneLab(Lab):
         shutil.rmtree(staged.archive.parent)
         self._say(f"{manifest.id}: {len(manifest.tables)} tables restored and compared")
 
+    def make_pair(self) -> None:
+        """As any laboratory does, as a line of the timeline."""
+        with self._stage.activity("make them a pair: copy every row from a to b, and compare"):
+            super().make_pair()
+
     def _cut_off(self) -> None:
         """Let nothing lead to production. Raises `Aborted` where something still does."""
         left = [
