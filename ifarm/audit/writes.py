@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, TypeVar
+from uuid import UUID
 
-from django.db import models
+from django.db import connection, models
 from django.utils import timezone
 
 from ifarm.audit.models import AuditEntry
 from ifarm.core.actors import Actor
 from ifarm.core.context import current_tenant
-from ifarm.core.encoding import plain
+from ifarm.core.encoding import as_json, plain
+from ifarm.core.ids import uuid7
 from ifarm.core.models import TenantModel, Tombstone
 
 Row = TypeVar("Row", bound=TenantModel)
@@ -77,23 +79,8 @@ def record(
     actor: Actor, action: str, row: TenantModel, changes: Mapping[str, Any], reason: str = ""
 ) -> AuditEntry:
     """Record something that is no plain change (a login, an override). Raises `NoTenant` outside a unit of work."""
-    entry = _entry(actor, action, row, changes, reason)
-    entry.save(force_insert=True)
-    return entry
-
-
-def record_all(actor: Actor, action: str, changes: Iterable[tuple[TenantModel, Mapping[str, Any]]]) -> None:
-    """`record` for many rows, in few statements."""
-    entries = [_entry(actor, action, row, told, "") for row, told in changes]
-    AuditEntry.objects.bulk_create(entries, batch_size=AT_ONCE)
-
-
-def _entry(
-    actor: Actor, action: str, row: TenantModel, changes: Mapping[str, Any], reason: str
-) -> AuditEntry:
-    if row.tenant_id != current_tenant():
-        raise RuntimeError(f"expected a row of tenant {current_tenant()}, found one of {row.tenant_id}")
-    return AuditEntry(
+    _of_tenant(row, current_tenant())
+    entry = AuditEntry(
         actor_id=actor.id,
         actor_role=actor.role,
         action=action,
@@ -102,6 +89,33 @@ def _entry(
         changes=plain(changes),
         reason=reason,
     )
+    entry.save(force_insert=True)
+    return entry
+
+
+def record_all(actor: Actor, action: str, changes: Iterable[tuple[TenantModel, Mapping[str, Any]]]) -> None:
+    """`record` for many rows of one model, in one statement: they share all but the row and its changes."""
+    tenant_id, now = current_tenant(), timezone.now()
+    told = [(_of_tenant(row, tenant_id), made) for row, made in changes]
+    if not told:
+        return
+    entries = [{"id": uuid7(), "object_id": row.id, "changes": made} for row, made in told]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO audit_auditentry (id, tenant_id, created_at, modified_at, actor_id, actor_role, action, model,"
+            " object_id, changes, reason) SELECT v.id, %s, %s, %s, %s, %s, %s, %s, v.object_id, v.changes, ''"
+            " FROM jsonb_to_recordset(%s::jsonb) AS v (id uuid, object_id uuid, changes jsonb)",
+            [
+                *(tenant_id, now, now, actor.id, actor.role.value, action, told[0][0]._meta.label_lower),
+                as_json(entries),
+            ],
+        )
+
+
+def _of_tenant(row: Row, tenant_id: UUID) -> Row:
+    if row.tenant_id != tenant_id:
+        raise RuntimeError(f"expected a row of tenant {tenant_id}, found one of {row.tenant_id}")
+    return row
 
 
 def _made(row: models.Model) -> dict[str, Any]:

@@ -11,7 +11,12 @@ from uuid import UUID
 
 def plain(value: Any) -> Any:
     """The same in what JSON knows: UUIDs, decimals, dates and times become text, to the last microsecond."""
-    return json.loads(json.dumps(value, default=_text))
+    return json.loads(as_json(value))
+
+
+def as_json(value: Any) -> str:
+    """The same as a text."""
+    return json.dumps(value, default=_text)
 
 
 def _text(value: object) -> str:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Any
 
-from django.db import models
+from django.db import connection, models
+from django.utils import timezone
 
-from ifarm.core.encoding import plain
+from ifarm.core.context import current_tenant
+from ifarm.core.encoding import as_json, plain
+from ifarm.core.ids import uuid7
 from ifarm.core.models import OutboxEvent
-
-AT_ONCE: Final = 500
-"""Events in one statement."""
 
 
 def record_event(event: str, row: models.Model, **payload: Any) -> OutboxEvent:
@@ -19,21 +19,35 @@ def record_event(event: str, row: models.Model, **payload: Any) -> OutboxEvent:
 
     ``event`` is "<aggregate>_<what happened>"; the payload has plain values of JSON, dates and decimals as text.
     """
-    recorded = _event(event, row, payload)
-    recorded.save(force_insert=True)
-    return recorded
-
-
-def record_events(event: str, told: Iterable[tuple[models.Model, Mapping[str, Any]]]) -> None:
-    """The same event about many rows, each with its payload, in few statements."""
-    OutboxEvent.objects.bulk_create([_event(event, *one) for one in told], batch_size=AT_ONCE)
-
-
-def _event(event: str, row: models.Model, payload: Mapping[str, Any]) -> OutboxEvent:
-    return OutboxEvent(
+    recorded = OutboxEvent(
         type=event,
         aggregate=row._meta.label_lower,
         aggregate_id=row.id,
         aggregate_version=getattr(row, "version", 1),
         payload=plain(payload),
     )
+    recorded.save(force_insert=True)
+    return recorded
+
+
+def record_events(event: str, told: Iterable[tuple[models.Model, Mapping[str, Any]]]) -> None:
+    """The same event about many rows of one model, each with its payload, in one statement."""
+    events = [
+        {
+            "id": uuid7(),
+            "aggregate": row._meta.label_lower,
+            "aggregate_id": row.id,
+            "version": getattr(row, "version", 1),
+            "payload": payload,
+        }
+        for row, payload in told
+    ]
+    now = timezone.now()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO core_outboxevent (id, tenant_id, created_at, modified_at, type, schema_version, aggregate,"
+            " aggregate_id, aggregate_version, payload, occurred_at, traceparent) SELECT v.id, %s, %s, %s, %s, 1,"
+            " v.aggregate, v.aggregate_id, v.version, v.payload, %s, '' FROM jsonb_to_recordset(%s::jsonb) AS v"
+            " (id uuid, aggregate text, aggregate_id uuid, version integer, payload jsonb)",
+            [current_tenant(), now, now, event, now, as_json(events)],
+        )

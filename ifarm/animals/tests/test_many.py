@@ -98,12 +98,13 @@ def left(names: Mapping[UUID, str]) -> dict[str, Any]:
         model.__name__: sorted(plainly(row, names) for row in model.objects.values()) for model in models
     }
     found["events"] = sorted(
-        (e.type, e.aggregate, e.payload["tag_number"])
+        (e.type, e.aggregate, e.schema_version, e.traceparent, e.payload["tag_number"], sorted(e.payload))
         for e in OutboxEvent.objects.filter(type__startswith="animal_")
     )
     # One by one, the breed that an animal shows is a change of its own.
     entries = AuditEntry.objects.filter(model__startswith="animals.").exclude(action="changed")
-    found["audit"] = sorted((e.action, e.model) for e in entries)
+    told = [(e.action, e.model, e.actor_role, e.reason, sorted(e.changes)) for e in entries]
+    found["audit"] = sorted((*one[:4], [name for name in one[4] if name != "breed_id"]) for one in told)
     return found
 
 
