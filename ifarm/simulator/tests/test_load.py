@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 from django.apps import apps
 from django.core.management import CommandError, call_command
-from django.db import connection
+from django.db import IntegrityError, connection
 
 from ifarm.animals.models import Animal
 from ifarm.breeding.services import settle
@@ -128,6 +128,16 @@ def test_the_seed_decides_all_but_the_keys(as_owner: Any) -> None:
 def test_the_application_may_not(committed: Any) -> None:
     with pytest.raises(CommandError, match="expected the role that owns the tables"):
         simulate()
+
+
+def test_a_tenant_that_cannot_be_written_ends_it_all(as_owner: Any) -> None:
+    as_owner.execute("ALTER TABLE farms_farm ADD CONSTRAINT no_hill CHECK (name <> 'Hill')")
+    try:
+        with pytest.raises(IntegrityError, match="no_hill"):
+            simulate(tenants=5)
+    finally:
+        as_owner.execute("ALTER TABLE farms_farm DROP CONSTRAINT no_hill")
+    assert as_owner.execute("SELECT count(*) FROM farms_farm").fetchone() == (0,)
 
 
 def test_what_was_written_can_be_read_by_services(as_owner: Any) -> None:

@@ -6,8 +6,10 @@ import os
 import sys
 import time
 from argparse import ArgumentParser
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 from random import Random
+from threading import Lock
 from typing import Any
 
 from allauth.account.models import EmailAddress
@@ -25,6 +27,8 @@ from ifarm.tenants.services import create_tenant
 from ifarm.users.models import User
 
 PASSWORD_VARIABLE = "IFARM_DEMO_PASSWORD"  # noqa: S105
+AT_ONCE = 3
+"""Tenants: the server checks the rows of some while the herds of another are simulated."""
 LARGEST_SHARE = 10
 """One tenant has a tenth of all animals, unless `--largest` says otherwise."""
 
@@ -77,26 +81,59 @@ class Command(BaseCommand):
         last = (until or timezone.localdate() - timedelta(days=1)).toordinal()
         period = Period(last - round(years * DAYS_PER_YEAR) + 1, last, milk_every)
         user = _login(email)
-        began, rows = time.monotonic(), 0
-        with _bar() as bar:
-            task = bar.add_task("animals", total=animals)
+        began = time.monotonic()
+        with _bar() as bar, ThreadPoolExecutor(AT_ONCE) as workers:
+            written = Written(bar, animals)
 
-            def progress(written: int, more: int) -> None:
-                nonlocal rows
-                rows += more
-                bar.update(task, advance=written, description=f"{rows:,} rows, animals")
+            def fill(number: int, size: int) -> str:
+                try:
+                    return _tenant(user, number, size, period=period, seed=seed, written=written)
+                finally:
+                    connection.close()  # this thread's
 
-            for number, size in enumerate(_sizes(tenants, animals, largest), 1):
-                tenant, actor = create_tenant(
-                    user, name=f"Cooperative {number}", timezone="Europe/Vienna", status=TenantStatus.ACTIVE
-                )
-                with unit_of_work(tenant.id):
-                    _, secret = create_token(actor, membership_id=membership_of(actor).id, name="simulated")
-                fill_tenant(actor, size, period, Random(f"{seed} {number}"), progress)  # noqa: S311
-                self.stdout.write(f"{tenant.id} {secret.text}")
+            sizes = enumerate(_sizes(tenants, animals, largest), 1)
+            try:
+                for line in [workers.submit(fill, number, size) for number, size in sizes]:
+                    self.stdout.write(line.result())
+            except BaseException:  # also Ctrl-C: each ends after the farm it is at
+                written.stopped = True
+                raise
         _analyse()
-        seconds = time.monotonic() - began
+        rows, seconds = written.rows, time.monotonic() - began
         self.stderr.write(f"{rows:,} rows in {seconds:.0f} s, {rows / seconds:,.0f} a second")
+
+
+class Written:
+    """What has been written so far, by all threads.
+
+    Args:
+        stopped: no farm is begun any more.
+    """
+
+    def __init__(self, bar: Progress, animals: int) -> None:
+        self._bar, self._lock = bar, Lock()
+        self._task = bar.add_task("animals", total=animals)
+        self.rows, self.stopped = 0, False
+
+    def add(self, animals: int, rows: int) -> None:
+        """One farm more. Raises CommandError where all are stopped."""
+        with self._lock:
+            self.rows += rows
+            self._bar.update(self._task, advance=animals, description=f"{self.rows:,} rows, animals")
+        if self.stopped:
+            raise CommandError("stopped, because another tenant could not be written")
+
+
+def _tenant(user: User, number: int, size: int, *, period: Period, seed: int, written: Written) -> str:
+    """One tenant with its herds; the line that is printed of it."""
+    written.add(0, 0)
+    tenant, actor = create_tenant(
+        user, name=f"Cooperative {number}", timezone="Europe/Vienna", status=TenantStatus.ACTIVE
+    )
+    with unit_of_work(tenant.id):
+        _, secret = create_token(actor, membership_id=membership_of(actor).id, name="simulated")
+    fill_tenant(actor, size, period, Random(f"{seed} {number}"), written.add)  # noqa: S311
+    return f"{tenant.id} {secret.text}"
 
 
 def _require_owner(add: bool) -> None:
