@@ -132,7 +132,7 @@ def test_any_request(world: World, document: Any, case: Case, mode: GenerationMo
 @both
 def test_many_requests(world: World, document: Any, case: Case, mode: GenerationMode) -> None:
     operation = document[place(case)][case.method]
-    try_any(operation, mode, 60, lambda one: in_tenant(world, case, one), world.body(case))
+    try_any(operation, mode, 15, lambda one: in_tenant(world, case, one), world.body(case))
 
 
 @every_open
