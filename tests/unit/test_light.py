@@ -108,6 +108,12 @@ def test_what_is_not_configured_is_off() -> None:
     assert set(lights.values()) == {Light.OFF}
 
 
+def test_a_log_that_another_tool_stores_is_not_judged() -> None:
+    found = item(GOOD, "wal", replace(WANTED, wal=None, archiver="pgBackRest"))
+    assert found.light is Light.OFF
+    assert found.detail.startswith("pgBackRest stores the log")
+
+
 def test_without_backups_nothing_is_green_and_the_reason_says_so() -> None:
     facts = Facts(in_sync=True, journals=GOOD.journals)
     readiness = judge("main", facts, Wanted(), NOW.timestamp())

@@ -133,9 +133,11 @@ class Shelf:
     def find(self, backup: str, kind: Kind | None = None) -> Manifest:
         """The backup of that id, or of a beginning that only one has; ``latest``: the newest, of that kind.
 
-        Raises `NoSuchBackup`.
+        Without a kind, ours come before pgBackRest's: only those lie in a destination. Raises `NoSuchBackup`.
         """
         known = [manifest for manifest in self.survey().backups if kind in (None, manifest.kind)]
+        if backup == "latest" and kind is None:
+            known = [manifest for manifest in known if manifest.form != pgbackrest.NAME] or known
         if not known:
             raise NoSuchBackup(
                 f"cluster {self.cluster.name} has no backup: make one with `understudy backup create`"

@@ -184,6 +184,7 @@ def test_its_backups_stand_beside_ours(rested: Rested, story: Story) -> None:
     assert survey.places[made.id] == ("pgbackrest",)
     assert made in survey.backups
     assert shelf.find("latest", Kind.PHYSICAL).form == "pgbackrest"
+    assert shelf.find("latest").form == "pgbackrest"  # there is no other
     assert shelf.retention(datetime.now(UTC)).delete == ()  # what goes is its own affair
 
 
