@@ -6,6 +6,7 @@ from typing import Any
 from zoneinfo import available_timezones
 
 from django.utils import timezone
+from drf_spectacular.drainage import set_override
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
@@ -51,7 +52,6 @@ class MomentField(serializers.DateTimeField):
         return super().enforce_timezone(value)
 
 
-@extend_schema_field({"type": "array", "items": {}, "minItems": 1})
 class RowsField(serializers.ListField):
     """Rows that are judged one by one: each becomes its data, or the `Invalid` that says what is wrong with it.
 
@@ -61,6 +61,7 @@ class RowsField(serializers.ListField):
     def __init__(self, row: serializers.Serializer, *, most: int, **options: Any) -> None:
         self.most = most
         super().__init__(child=row, allow_empty=False, **options)
+        set_override(self, "field", {"type": "array", "items": {}, "minItems": 1, "maxItems": most})
 
     def to_internal_value(self, data: Any) -> list[dict[str, Any] | Problem]:
         """One entry for each row. Raises ValidationError where there are too many, before the first is looked at."""

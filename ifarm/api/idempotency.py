@@ -1,7 +1,7 @@
 """`Idempotency-Key`: a request that is sent again gets the first one's answer, and does nothing twice.
 
 The answer is stored in the transaction of the effect, so there is never one without the other, also after a commit in
-doubt. Source: IETF draft-ietf-httpapi-idempotency-key-header.
+doubt, and kept for a week (`core.tasks`). Source: IETF draft-ietf-httpapi-idempotency-key-header.
 """
 
 from __future__ import annotations

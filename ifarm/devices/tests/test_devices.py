@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from ifarm.animals.growth import delete_weight
@@ -537,6 +538,20 @@ def test_a_thousand_rows_are_one_batch(barn: Barn) -> None:
     assert outcomes(barn.send(*rows)) == ["matched"] * 1000
     assert outcomes(barn.send(*rows)) == ["known"] * 1000
     assert len(barn.weights()) == 1000
+
+
+def test_a_row_more_costs_a_weight_more(barn: Barn) -> None:
+    """Everything else is asked and stored for the whole batch at once."""
+
+    def queries(*numbers: int) -> int:
+        with CaptureQueriesContext(connection) as told:
+            assert outcomes(barn.send(*(weighing(n, eid=ELSA) for n in numbers))) == ["matched"] * len(
+                numbers
+            )
+        return len(told)
+
+    few, many = queries(*range(10)), queries(*range(10, 40))
+    assert many - few == 20 * len(["savepoint", "animal", "weight", "audit", "release"])
 
 
 def test_devices_of_a_farm_and_serial_numbers_differ(barn: Barn) -> None:
