@@ -144,38 +144,64 @@ def test_the_application_cannot_change_the_journal(committed: psycopg.Connection
             assert sql.rowcount == 0
 
 
+def await_waiting(owner: psycopg.Connection[Any], event: str) -> None:
+    """Until one other transaction waits for a lock of this kind."""
+    query = (
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND wait_event = %s"
+        " AND datname = current_database()"
+    )
+    for _ in range(6000):
+        if owner.execute(query, (event,)).fetchall() == [(1,)]:
+            return
+        threading.Event().wait(0.01)  # nothing announces it
+    raise AssertionError(f"nobody waits for {event}")
+
+
 def test_foreign_keys_are_checked_before_the_number_is_waited_for(
     committed: psycopg.Connection[Any],
 ) -> None:
-    """One records a weight, and holds no lock on the animal until COMMIT checks its foreign key. Another has locked the
-    animal and waits for the number: were it the other way about, they would wait for each other."""
+    """One records weights, and holds no lock on the animals until COMMIT checks its foreign keys. Another has locked
+    the second animal and waits for the number: were it the other way about, they would wait for each other."""
     owner = make_owner()
-    animal = make_animal(owner, make_farm(owner), "AT 1")
+    farm = make_farm(owner)
+    first, second = make_animal(owner, farm, "AT 1"), make_animal(owner, farm, "AT 2")
     noted, locked = threading.Event(), threading.Event()
 
-    def weigh() -> None:
+    def weigh() -> str:
         with unit_of_work(owner.tenant_id):
-            record_weight(owner, animal, weighed_on=date(2024, 1, 1), weight_kg=Decimal(100))
+            for animal in (first, second):
+                record_weight(owner, animal, weighed_on=date(2024, 1, 1), weight_kg=Decimal(100))
             noted.set()
             assert locked.wait(60)
+        return "done"
 
-    waits = in_thread(weigh)
+    wait = in_thread(weigh)
     assert noted.wait(60)
     with unit_of_work(owner.tenant_id):
-        found = Animal.objects.select_for_update().get(id=animal)
+        found = Animal.objects.select_for_update().get(id=second)
         found.name = "Elsa"
         found.save()
         locked.set()
-        query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-        for _ in range(6000):  # the other one is now in its COMMIT
-            if committed.execute(query).fetchall() == [(1,)]:
-                break
-            threading.Event().wait(0.01)
-        else:
-            raise AssertionError("the other transaction does not wait for the animal")
-    waits()
+        await_waiting(committed, "transactionid")
+    assert wait() == "done"
     last = commits(committed, owner.tenant_id)[-2:]
-    assert [[kind for kind, _ in one] for one in last] == [["animal"], ["weight"]]
+    assert [[kind for kind, _ in one] for one in last] == [["animal"], ["weight", "weight"]]
+
+
+def test_who_has_a_number_is_waited_for_by_the_next_of_its_tenant_only(
+    committed: psycopg.Connection[Any],
+) -> None:
+    owner, other = make_owner("One"), make_owner("Two")
+    before = len(commits(committed, owner.tenant_id))
+    with unit_of_work(owner.tenant_id):
+        first = create_farm(owner, name="First").id
+        with connection.cursor() as sql:
+            sql.execute("SET CONSTRAINTS ALL IMMEDIATE")  # as COMMIT does, without its end
+        wait = in_thread(lambda: make_farm(owner, "Second"))
+        await_waiting(committed, "advisory")
+        assert in_thread(lambda: make_farm(other))()
+    second = wait()
+    assert commits(committed, owner.tenant_id)[before:] == [[("farm", first)], [("farm", second)]]
 
 
 def test_the_owner_of_the_tables_writes_the_same_journal(committed: psycopg.Connection[Any]) -> None:

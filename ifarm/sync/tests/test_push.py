@@ -16,6 +16,7 @@ from django.test.utils import CaptureQueriesContext
 from ifarm.animals.models import Animal, Weight
 from ifarm.animals.services import update_animal
 from ifarm.animals.tests.examples import make_animal
+from ifarm.api.routes import tenant_routes
 from ifarm.api.tests.examples import all_examples
 from ifarm.audit.models import AuditEntry
 from ifarm.core.actors import Actor, Role
@@ -24,7 +25,6 @@ from ifarm.core.ids import uuid7
 from ifarm.core.tests.factories import make_member, make_owner
 from ifarm.core.tests.threads import in_thread
 from ifarm.core.versions import Seen
-from ifarm.sync import actions
 from ifarm.sync.actions import ACTIONS
 from ifarm.sync.apis import MOST_BYTES
 from ifarm.sync.kinds import KINDS
@@ -310,7 +310,7 @@ def test_a_fault_of_ours_is_told_and_may_be_sent_again(
     made = new_animal(hill)
     batch = [made, weight_of(made["object_id"]), weight_of(animal)]
     with monkeypatch.context() as patch:
-        patch.setattr(actions.animals.services, "create_animal", lambda *_, **__: 1 / 0)
+        patch.setattr("ifarm.animals.services.create_animal", lambda *_, **__: 1 / 0)
         results = device.push(*batch)
     assert outcomes(results) == ["failed", "skipped", "done"]
     assert problem(results[0]) == (500, "fault")
@@ -402,11 +402,7 @@ def test_every_action_can_be_carried_out(committed: psycopg.Connection[Any]) -> 
         for argument in filter(None, (action.target, action.parent)):
             _ = rows[argument]
     in_order = sorted(ACTIONS.items(), key=lambda one: (one[1].method == "delete", one[0][0] == "animal"))
-    routes = {
-        pattern.callback.view_class: pattern.name
-        for app in (actions.animals, actions.groups, actions.health, actions.production, actions.breeding)
-        for pattern in __import__(app.__name__.rpartition(".")[0] + ".urls", fromlist=["routes"]).routes
-    }
+    routes = {pattern.callback.view_class: pattern.name for pattern in tenant_routes()}
     for number, ((kind, name), action) in enumerate(in_order, 1):
         data: dict[str, Any] = {}
         if action.handler.input is not None:
