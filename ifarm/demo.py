@@ -71,7 +71,7 @@ def settle(lab: Lab, password: str, animals: int, years: float, say: Say) -> tup
     say("migrated on both servers, as the owner of the tables")
     herd = ["--animals", str(animals), "--years", str(years), "--email", EMAIL]
     tenant, token = manage(lab.config_file, password, "simulate_herd", *herd).split()
-    say(f"a herd of some {animals} cattle with its records of {years:g} years, simulated")
+    say(f"a herd of some {animals} cattle with the records of {365 * years:.0f} days, simulated")
     return tenant, token
 
 

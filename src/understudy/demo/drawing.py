@@ -81,7 +81,7 @@ def chart(console: Console, entries: Sequence[Entry], span: tuple[int, int], mar
     counts = histogram(entries, start, end, width)
     each = (end - start) / width / 1e6
     indent = " " * (WHEN + 1)
-    console.print(Text(f"{indent}acknowledged by the databases, one column = {each:.0f} ms:", style="dim"))
+    console.print(Text(f"{indent}acknowledged to the writers, one column = {each:.0f} ms:", style="dim"))
     console.print(Text(indent + sparkline(counts, bars(console)), style="green"))
     at = min(width - 1, max(0, (mark - start) * width // (end - start)))
     note = f"^ {what}" if at + len(what) + 2 <= width else f"{what} ^"
