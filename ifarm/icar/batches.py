@@ -27,7 +27,7 @@ from ifarm.icar.models import AnimalSource
 from ifarm.icar.receive_animals import receive_parents
 from ifarm.icar.resources import Resource
 
-_THERE: Final = Note("A record of this source and id is there already. It was not changed.")
+_THERE: Final = Note("A record of this source and id is there already. It stays as it is.")
 _GONE: Final = Note("It is not here, as the sender says.")
 _EARLY: Final = datetime(1, 1, 1, tzinfo=UTC)
 Result = dict[str, Any]
@@ -102,7 +102,7 @@ class _Batch:
     def _parents(self, known: Known) -> None:
         for number, told in sorted(self.valid.items()):
             detail = told.get("animalDetail", told)
-            if "id" not in self.results[number] or not detail.get("parentage"):
+            if self.results[number]["id"] is None or not detail.get("parentage"):
                 continue
             try:
                 with transaction.atomic():

@@ -12,7 +12,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Final
 
-from ifarm.animals.models import Animal, Movement
+from ifarm.animals.models import Animal, Movement, Parentage
 from ifarm.animals.movements import move_animal
 from ifarm.animals.policies import ANIMALS, MOVEMENTS, PARENTAGES, access_animal
 from ifarm.animals.services import create_animal, set_parent
@@ -103,7 +103,7 @@ def receive_departure(known: Known, told: Told) -> Outcome:
     consignment = told.get("consignment", {})
     animal = access_animal(known.actor, known.animal(told["animal"]))
     if told.get("departureKind") == "InternalTransfer" and _is_here(known, consignment):
-        return Outcome(animal, [Note("It is recorded with its arrival at the other farm.")])
+        return Outcome(None, [Note("It is recorded with its arrival at the other farm.")])
     reason = DepartureReason(words.DEPARTURE.understand(told["departureReason"]))
     row = move_animal(
         known.actor,
@@ -138,7 +138,10 @@ def receive_death(known: Known, told: Told) -> Outcome:
 
 
 def receive_parents(known: Known, told: Told) -> list[Note]:
-    """Say who the parents of an animal are, as far as they are known here. After all rows of a batch."""
+    """Say who the parents of an animal are, as far as they are known here. After all rows of a batch.
+
+    Only where nobody has said it: what people have corrected is not undone by those who send the old again.
+    """
     notes: list[Note] = []
     child = known.find(told["identifier"])
     for one in told.get("parentage", []):
@@ -146,12 +149,17 @@ def receive_parents(known: Known, told: Told) -> list[Note]:
             continue  # of a generation before: its own resource says so
         parent = known.find(one["identifier"])
         role = _ROLES.get(Sex(words.SEX.understand(one["gender"])))
-        if parent is None or role is None:
-            notes.append(Note(f"The parent {one['identifier']['id']} is not recorded here.", "Warning"))
-            continue
-        PARENTAGES.require(known.actor, "change")
         relation = Relation(words.RELATION.understand(one.get("relation", Relation.GENETIC.value)))
-        set_parent(known.actor, child, parent_id=parent, role=role, relation=relation)
+        name = one["identifier"]["id"]
+        if parent is None or role is None:
+            notes.append(Note(f"The parent {name} is not recorded here.", "Warning"))
+            continue
+        said = Parentage.objects.filter(child_id=child, role=role.value, relation=relation.value).first()
+        if said is None:
+            PARENTAGES.require(known.actor, "change")
+            set_parent(known.actor, child, parent_id=parent, role=role, relation=relation)
+        elif said.parent_id != parent:
+            notes.append(Note(f"Another {role.value.lower()} than {name} is recorded here.", "Warning"))
     return notes
 
 

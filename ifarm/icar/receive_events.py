@@ -63,6 +63,10 @@ def _milking(known: Known, told: Told) -> tuple[date, Session]:
     if day is not None and number is not None:
         if number not in _SESSIONS:
             raise RuleBroken(f"milkingShiftNumber: expected 1 to {len(_SESSIONS)}, found {number}.")
+        if not began.date() - timedelta(days=1) <= day <= began.date():
+            raise RuleBroken(
+                f"milkingShiftLocalStartDate: expected {began.date()}, or the day before, found {day}."
+            )
         return day, _SESSIONS[number]
     since = [session for hour, session in _FROM_HOUR if began.hour >= hour]
     return (began.date(), since[-1]) if since else (began.date() - timedelta(days=1), Session.NIGHT)
@@ -98,12 +102,13 @@ def _characteristics(told: list[Told]) -> tuple[dict[str, Any], list[Note]]:
             notes.append(Note(f"{name} is not kept here."))
             continue
         try:
-            value = Decimal(one["value"])
-            cells = int(value * 1000)
-        except (InvalidOperation, ValueError, OverflowError):
+            value = Decimal(one["value"]).quantize(Decimal("0.001"))
+        except InvalidOperation:
             raise RuleBroken(f"{name}: expected a number, found {one['value']!r}.") from None
+        if not value.is_finite():
+            raise RuleBroken(f"{name}: expected a number, found {one['value']!r}.")
         if name == "SCC":
-            values["somatic_cells_per_ml"] = cells
+            values["somatic_cells_per_ml"] = int(value * 1000)
         else:
             values[f"{name.lower()}_percent"] = value.quantize(Decimal("0.01"))
     return values, notes

@@ -13,10 +13,12 @@ from rest_framework import serializers
 
 from ifarm.api.fields import MomentField
 
-MOST_ROWS: Final = 500
+MOST_ROWS: Final = 200
 """In one batch, which is one transaction."""
 PAGE: Final = 100
 LARGEST_PAGE: Final = 500
+EARLIEST: Final = 1900
+LATEST: Final = 2200
 
 
 def _text(length: int, **rest: Any) -> serializers.CharField:
@@ -31,6 +33,17 @@ def _number(**rest: Any) -> serializers.DecimalField:
 
 def _whole(**rest: Any) -> serializers.IntegerField:
     return serializers.IntegerField(required=False, allow_null=True, min_value=0, **rest)
+
+
+class Moment(MomentField):
+    """A time that an animal can have lived at: no calendar ends near it."""
+
+    def to_internal_value(self, value: Any) -> Any:
+        """Raises ValidationError."""
+        moment = super().to_internal_value(value)
+        if not EARLIEST <= moment.year <= LATEST:
+            raise serializers.ValidationError(f"expected a time from {EARLIEST} to {LATEST}")
+        return moment
 
 
 class Meta(serializers.Serializer):
@@ -89,7 +102,7 @@ class AnimalShape(Resource):
     alternativeIdentifiers = Identifier(many=True, required=False, max_length=10)
     specie = serializers.CharField(max_length=20)
     gender = serializers.CharField(max_length=20)
-    birthDate = MomentField(required=False, allow_null=True)
+    birthDate = Moment(required=False, allow_null=True)
     primaryBreed = Identifier(required=False)
     breedFractions = BreedFractions(required=False)
     managementTag = _text(40)
@@ -110,7 +123,7 @@ class EventShape(Resource):
 
     id = serializers.CharField(required=False)
     animal = Identifier()
-    eventDateTime = MomentField()
+    eventDateTime = Moment()
     responsible = _text(120)
     remark = _text(120)
 
@@ -185,8 +198,8 @@ class MilkCharacteristic(serializers.Serializer):
 class MilkingVisitShape(EventShape):
     """icarMilkingVisitEventResource."""
 
-    eventDateTime = MomentField(required=False)
-    milkingStartingDateTime = MomentField()
+    eventDateTime = Moment(required=False)
+    milkingStartingDateTime = Moment()
     milkingShiftLocalStartDate = serializers.DateField(required=False)
     milkingShiftNumber = serializers.IntegerField(required=False)
     milkingMilkWeight = MilkWeight()
@@ -211,7 +224,7 @@ class MedicineBatch(serializers.Serializer):
     """icarMedicineBatchType."""
 
     identifier = serializers.CharField(max_length=40)
-    expiryDate = MomentField(required=False)
+    expiryDate = Moment(required=False)
 
 
 class MedicineDose(serializers.Serializer):
@@ -225,7 +238,7 @@ class MedicineWithdrawal(serializers.Serializer):
     """icarMedicineWithdrawalType: the last day that is withheld."""
 
     productType = serializers.CharField(max_length=10)
-    endDate = MomentField()
+    endDate = Moment()
     market = _text(60)
 
 

@@ -21,7 +21,7 @@ from ifarm.core.context import unit_of_work
 from ifarm.core.tests.factories import make_member, make_owner, make_token
 from ifarm.farms.services import create_farm
 from ifarm.health.models import MedicineBatch, Treatment
-from ifarm.icar.tests.examples import described, event, tag
+from ifarm.icar.tests.examples import ROWS, described, event, tag
 from ifarm.icar.tests.herd import IN_ORDER, Side, at, keep_herd
 from understudy.embedded import EmbeddedPostgreSQL
 
@@ -135,7 +135,7 @@ def test_each_row_has_its_own_result(sides: tuple[Side, Side]) -> None:
         event("AT 100", "2024-06-02T08:00:00Z", "w4", weight={"measurement": 500, "method": "Scales"}),
         event("AT 100", "2024-06-02T08:00:00Z", "w5"),
         {"weight": 3},
-        event("AT 100", "2999-06-02T08:00:00Z", "w6", weight={"measurement": 500}),
+        event("AT 100", "2199-06-02T08:00:00Z", "w6", weight={"measurement": 500}),
         event("AT 100", "2024-06-02T08:00:00Z", "w7", weight={"measurement": 500, "units": "STO"}),
         {**good, "meta": {**good["meta"], "source": "s" * 61}},
     ]
@@ -237,6 +237,9 @@ def test_parents_may_come_later_in_the_batch(sides: tuple[Side, Side]) -> None:
     (found,) = sides[0].send("animals", [unknown])
     assert found["id"] is not None
     assert [one["severity"] for one in found["messages"]] == ["Warning"]
+    other = described("XX 1", status="OffFarm", parentage=with_sire("AT 900"))
+    (found,) = sides[0].send("animals", [other])  # somebody has said who it is
+    assert {one["severity"] for one in found["messages"]} == {"Information", "Warning"}
     older = described("XX 2", status="OffFarm", parentage=[{**with_sire("XX 1")[0], "parentOf": tag("XX 2")}])
     (found,) = sides[0].send("animals", [older])  # a cycle, and of the wrong sex
     assert {one["severity"] for one in found["messages"]} == {"Information", "Error"}
@@ -300,6 +303,36 @@ def test_a_transfer_is_told_at_both_farms_and_received_once(sides: tuple[Side, S
     with unit_of_work(mine.actor.tenant_id):
         assert Movement.objects.get(source_id="t1").kind == "Transfer"
         assert Animal.objects.get(tag_number="AT 200").farm_id == there.farm_id
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("FAT", "4,1"),
+        ("FAT", "NaN"),
+        ("SCC", "Infinity"),
+        ("PROTEIN", "1e99"),
+        ("SCC", "1e20"),
+        ("FAT", "99"),
+    ],
+)
+def test_characteristics_that_are_none(sides: tuple[Side, Side], name: str, value: str) -> None:
+    row = ROWS["milking-visits"] | {"milkCharacteristics": [{"characteristic": name, "value": value}]}
+    (message,) = sides[0].one("milking-visits", {**row, "animal": tag("AT 200")})["messages"]
+    assert (message["severity"], message["status"] in (400, 409, 422)) == ("Error", True)
+
+
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", "2024-06-02T08:00:00"])
+def test_times_that_are_none(sides: tuple[Side, Side], moment: str) -> None:
+    row = event("AT 100", moment, "w1", weight={"measurement": 500})
+    (message,) = sides[0].one("weights", row)["messages"]
+    assert (message["severity"], message["status"]) == ("Error", 400)
+
+
+def test_a_milking_is_of_its_own_day(sides: tuple[Side, Side]) -> None:
+    row = ROWS["milking-visits"] | {"milkingShiftLocalStartDate": "0001-01-01", "milkingShiftNumber": 1}
+    (message,) = sides[0].one("milking-visits", {**row, "animal": tag("AT 200")})["messages"]
+    assert "expected 2024-01-05" in message["detail"]
 
 
 def test_milkings_are_known_by_their_hour(sides: tuple[Side, Side]) -> None:
