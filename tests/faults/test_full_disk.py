@@ -196,7 +196,7 @@ def test_without_the_room_nothing_is_begun(backed: Backed) -> None:
     with small_disk(64) as disk, pytest.MonkeyPatch.context() as patch:
         patch.setattr(tempfile, "tempdir", str(disk.folder))
         proof = backed.verify(made)
-    (check,) = proof.checks
+    (check,) = [check for check in proof.checks if check.verdict is not Verdict.PASS]
     assert check.verdict is Verdict.INCONCLUSIVE
     assert "MB are free; make room, or point TMPDIR to a larger disk" in check.detail
     assert Path(tempfile.gettempdir()) != disk.folder
