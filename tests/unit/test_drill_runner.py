@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
+from tests.equipment.interruption import heard
 
 from understudy.backup.source import BackupRefused
 from understudy.config import Config
@@ -218,7 +219,7 @@ def test_a_signal_ends_it_with_a_journal_and_cleanup(number: signal.Signals) -> 
             pytest.fail("the signal was lost")
 
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(runner.Interrupted) as caught:
+    with heard(signal.SIGINT), pytest.raises(runner.Interrupted) as caught:
         drill(wait)
     found = caught.value.journal
     assert (found.outcome, [c.what for c in found.cleanup]) == (Outcome.INCONCLUSIVE, ["no shards"])
