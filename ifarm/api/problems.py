@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from django.apps import apps
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, ValidationError
-from django.db import IntegrityError
+from django.db import DataError, IntegrityError
 from django.db.models import ProtectedError, RestrictedError
 from django.http import Http404, JsonResponse
 from rest_framework import exceptions
@@ -22,6 +22,9 @@ from understudy.integrations.django.middleware import RETRY_AFTER, SAFE, Databas
 
 TYPES: Final = "urn:ifarm:problem:"
 CONTENT_TYPE: Final = "application/problem+json"
+_NO_ROOM: Final = frozenset({"22001", "22003", "22008", "22009"})
+"""SQLSTATEs of values that the types of the database cannot hold: too long a text, too large a number, a time that is
+too far away or too far from UTC."""
 _log = logging.getLogger(__name__)
 
 
@@ -111,6 +114,8 @@ def as_problem(error: Exception) -> errors.Problem | None:
         return errors.Conflict("Something else refers to it, so it cannot be removed.")
     if isinstance(error, IntegrityError):
         return _of_constraint(error)
+    if isinstance(error, DataError) and getattr(error.__cause__, "sqlstate", None) in _NO_ROOM:
+        return errors.Invalid("A value is beyond what can be kept or compared: a number, a time or a text.")
     if isinstance(error, RequestDataTooBig):
         return errors.TooLarge("The body is larger than this server takes.")
     if isinstance(error, Http404):

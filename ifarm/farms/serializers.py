@@ -1,5 +1,7 @@
 """Shapes of farms and paddocks."""
 
+from decimal import Decimal
+
 from rest_framework import serializers
 
 from ifarm.api.fields import ZoneField
@@ -27,7 +29,9 @@ class PaddockInput(serializers.Serializer):
     """A paddock to make or change."""
 
     name = serializers.CharField(max_length=80)
-    area_ha = serializers.DecimalField(max_digits=9, decimal_places=2, allow_null=True, required=False)
+    area_ha = serializers.DecimalField(
+        max_digits=9, decimal_places=2, min_value=Decimal("0.01"), allow_null=True, required=False
+    )
 
 
 class PaddockOutput(serializers.Serializer):

@@ -95,6 +95,18 @@ def test_errors_have_one_shape(api: Api) -> None:
     assert api("POST", "farms/", {"name": ""}).json()["errors"][0]["pointer"] == "#/name"
 
 
+@pytest.mark.parametrize("since", ["6856-04-25T07:11:32%2B17:57", "0694-02-07T17:02:52%2B22:53"])
+def test_a_time_that_the_database_cannot_hold_is_refused(api: Api, since: str) -> None:
+    assert problem(api("GET", f"treatments/?since={since}")) == (400, "invalid")
+
+
+def test_an_area_is_more_than_nothing(api: Api) -> None:
+    path = f"farms/{api('POST', 'farms/', {'name': 'Hill'}).json()['id']}/paddocks/"
+    for area in ("-1", "0", "0.001"):
+        assert problem(api("POST", path, {"name": "Meadow", "area_ha": area})) == (400, "invalid")
+    assert api("POST", path, {"name": "Meadow", "area_ha": "0.01"}).status_code == 201
+
+
 def test_a_constraint_of_the_database_is_told_in_its_words(api: Api) -> None:
     assert api("POST", "farms/", {"name": "Hill"}).status_code == 201
     again = api("POST", "farms/", {"name": "HILL"})
