@@ -3,9 +3,10 @@
 from typing import Any
 
 from django.db.models import QuerySet
-from django_filters import BooleanFilter, CharFilter, ChoiceFilter, FilterSet, IsoDateTimeFilter, UUIDFilter
+from django_filters import BooleanFilter, CharFilter, ChoiceFilter, FilterSet, UUIDFilter
 
 from ifarm.animals.words import Species, Status
+from ifarm.api.filters import MomentFilter
 from ifarm.core.choices import choices
 from ifarm.health.models import Withdrawal
 from ifarm.health.selectors import running_today
@@ -24,7 +25,7 @@ class AnimalFilters(FilterSet):
     tag = CharFilter(field_name="tag_number", lookup_expr="istartswith")
     is_reference = BooleanFilter()
     in_withdrawal = ChoiceFilter(choices=choices(Product), method="withheld")
-    updated_since = IsoDateTimeFilter(field_name="modified_at", lookup_expr="gte")
+    updated_since = MomentFilter(field_name="modified_at", lookup_expr="gte")
 
     def withheld(self, rows: QuerySet[Any], name: str, product: str) -> QuerySet[Any]:
         """Those whose product must not be used today."""

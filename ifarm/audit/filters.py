@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from django_filters import CharFilter, FilterSet, IsoDateTimeFilter, UUIDFilter
+from django_filters import CharFilter, FilterSet, UUIDFilter
 
+from ifarm.api.filters import MomentFilter
 from ifarm.core.ids import first_uuid7
 
 
@@ -20,8 +21,8 @@ class EntryFilters(FilterSet):
     action = CharFilter()
     model = CharFilter()
     object_id = UUIDFilter()
-    since = IsoDateTimeFilter(method="from_time")
-    until = IsoDateTimeFilter(method="to_time")
+    since = MomentFilter(method="from_time")
+    until = MomentFilter(method="to_time")
 
     def from_time(self, rows: Any, name: str, value: datetime) -> Any:
         """Not before."""

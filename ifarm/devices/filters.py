@@ -1,7 +1,8 @@
 """What the lists of devices can be narrowed by."""
 
-from django_filters import BooleanFilter, ChoiceFilter, FilterSet, IsoDateTimeFilter, UUIDFilter
+from django_filters import BooleanFilter, ChoiceFilter, FilterSet, UUIDFilter
 
+from ifarm.api.filters import MomentFilter
 from ifarm.core.choices import choices
 from ifarm.devices.words import DeviceKind
 
@@ -12,7 +13,7 @@ class DeviceFilters(FilterSet):
     farm_id = UUIDFilter(field_name="farm_id")
     kind = ChoiceFilter(choices=choices(DeviceKind))
     is_active = BooleanFilter()
-    unseen_since = IsoDateTimeFilter(field_name="last_seen_at", method="unseen")
+    unseen_since = MomentFilter(field_name="last_seen_at", method="unseen")
 
     def unseen(self, rows: object, name: str, moment: object) -> object:
         """Also those that never sent."""
@@ -24,6 +25,10 @@ class ReadingFilters(FilterSet):
 
     farm_id = UUIDFilter(field_name="farm_id")
     animal_id = UUIDFilter(field_name="matches__animal_id")
-    matched = BooleanFilter(field_name="matches", lookup_expr="isnull", exclude=True)
-    since = IsoDateTimeFilter(field_name="measured_at", lookup_expr="gte")
-    until = IsoDateTimeFilter(field_name="measured_at", lookup_expr="lt")
+    matched = BooleanFilter(method="is_matched")
+    since = MomentFilter(field_name="measured_at", lookup_expr="gte")
+    until = MomentFilter(field_name="measured_at", lookup_expr="lt")
+
+    def is_matched(self, rows: object, name: str, wanted: bool) -> object:
+        """Those of somebody, or those of nobody yet."""
+        return rows.filter(matches__isnull=not wanted)  # type: ignore[attr-defined]

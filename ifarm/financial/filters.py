@@ -1,7 +1,8 @@
 """What lists of money can be narrowed by."""
 
-from django_filters import CharFilter, ChoiceFilter, DateFilter, FilterSet, IsoDateTimeFilter, UUIDFilter
+from django_filters import CharFilter, ChoiceFilter, DateFilter, FilterSet, UUIDFilter
 
+from ifarm.api.filters import MomentFilter
 from ifarm.core.choices import choices
 from ifarm.financial.words import ContactKind, ExpenseStatus, InvoiceStatus
 
@@ -10,7 +11,7 @@ class ContactFilters(FilterSet):
     """`?kind=&updated_since=`."""
 
     kind = ChoiceFilter(choices=choices(ContactKind))
-    updated_since = IsoDateTimeFilter(field_name="modified_at", lookup_expr="gte")
+    updated_since = MomentFilter(field_name="modified_at", lookup_expr="gte")
 
 
 class ExpenseFilters(FilterSet):
@@ -21,7 +22,7 @@ class ExpenseFilters(FilterSet):
     first = DateFilter(field_name="expense_date", lookup_expr="gte")
     last = DateFilter(field_name="expense_date", lookup_expr="lte")
     currency = CharFilter()
-    updated_since = IsoDateTimeFilter(field_name="modified_at", lookup_expr="gte")
+    updated_since = MomentFilter(field_name="modified_at", lookup_expr="gte")
 
 
 class SaleFilters(FilterSet):

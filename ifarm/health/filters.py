@@ -4,8 +4,9 @@ from datetime import date
 from typing import Any
 
 from django.db.models import QuerySet
-from django_filters import ChoiceFilter, DateFilter, FilterSet, IsoDateTimeFilter, UUIDFilter
+from django_filters import ChoiceFilter, DateFilter, FilterSet, UUIDFilter
 
+from ifarm.api.filters import MomentFilter
 from ifarm.core.choices import choices
 from ifarm.health.words import Product, TreatmentKind
 
@@ -36,8 +37,8 @@ class TreatmentFilters(FilterSet):
     medicine_id = UUIDFilter(field_name="medicine_id")
     kind = ChoiceFilter(choices=choices(TreatmentKind))
     due_before = DateFilter(field_name="due_again_on", lookup_expr="lte")
-    since = IsoDateTimeFilter(field_name="treated_at", lookup_expr="gte")
-    updated_since = IsoDateTimeFilter(field_name="modified_at", lookup_expr="gte")
+    since = MomentFilter(field_name="treated_at", lookup_expr="gte")
+    updated_since = MomentFilter(field_name="modified_at", lookup_expr="gte")
 
 
 class WithdrawalFilters(FilterSet):

@@ -1,7 +1,8 @@
 """What the lists of production can be narrowed by."""
 
-from django_filters import ChoiceFilter, DateFilter, FilterSet, IsoDateTimeFilter, UUIDFilter
+from django_filters import ChoiceFilter, DateFilter, FilterSet, UUIDFilter
 
+from ifarm.api.filters import MomentFilter
 from ifarm.core.choices import choices
 from ifarm.production.words import ProductionType
 
@@ -15,7 +16,7 @@ class ProductionFilters(FilterSet):
     production_type = ChoiceFilter(choices=choices(ProductionType))
     since = DateFilter(field_name="production_date", lookup_expr="gte")
     until = DateFilter(field_name="production_date", lookup_expr="lte")
-    updated_since = IsoDateTimeFilter(field_name="modified_at", lookup_expr="gte")
+    updated_since = MomentFilter(field_name="modified_at", lookup_expr="gte")
 
 
 class SummaryFilters(FilterSet):
