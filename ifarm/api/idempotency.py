@@ -7,6 +7,7 @@ doubt, and kept for a week (`core.tasks`). Source: IETF draft-ietf-httpapi-idemp
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -64,5 +65,17 @@ def _fingerprint(request: Any) -> str:
     """Method, address, version and body: what makes two requests the same."""
     parts = (request.method, request.get_full_path(), request.headers.get("If-Match", ""))
     digest = hashlib.sha256("\n".join(parts).encode())
-    digest.update(b"\0" + bytes(request.body))
+    digest.update(b"\0" + _content(request))
     return digest.hexdigest()
+
+
+def _content(request: Any) -> bytes:
+    """The body; of a form its fields and files, as the mark between them is another each time it is sent."""
+    if not (request.content_type or "").startswith("multipart/form-data"):
+        return bytes(request.body)
+    digests = {
+        name: hashlib.sha256(b"".join(file.chunks())).hexdigest() for name, file in request.FILES.items()
+    }
+    for file in request.FILES.values():
+        file.seek(0)
+    return json.dumps([sorted(request.POST.lists()), sorted(digests.items())]).encode()

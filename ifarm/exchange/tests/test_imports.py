@@ -20,6 +20,7 @@ import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection
 from django.test import Client
+from django.test.client import encode_multipart
 from django.test.utils import CaptureQueriesContext
 
 from ifarm.animals.groups import create_group
@@ -459,6 +460,23 @@ def test_a_file_by_http(hill: Hill) -> None:
         assert send(hill, hill.owner, body).status_code == status
     assert send(hill, hill.owner, as_csv(cow("AT 9")), source="ifarm").status_code == 400
     assert send(hill, make_member(hill.owner, Role.VET), as_csv(cow("AT 9"))).status_code == 403
+
+
+def test_a_file_that_is_sent_again_with_its_key_is_taken_once(hill: Hill) -> None:
+    url = f"/api/v1/tenants/{hill.owner.tenant_id}/imports/"
+    headers = {"Authorization": make_token(hill.owner), "Idempotency-Key": "a"}
+
+    def again(mark: str, tag: str = "AT 1") -> Any:
+        file = SimpleUploadedFile("herd.csv", as_csv(cow(tag, farm="Hill")))
+        body = encode_multipart(mark, {"kind": "animals", "file": file})
+        return Client().generic("POST", url, body, f"multipart/form-data; boundary={mark}", headers=headers)
+
+    first, second = again("one"), again("two")
+    assert (first.status_code, second.status_code) == (201, 201)
+    assert first.json() == second.json()
+    assert second["Idempotent-Replay"] == "true"
+    assert again("one", "AT 2").status_code == 422
+    assert hill.count(ImportJob) == 1
 
 
 # Workers. Real commits.
