@@ -9,15 +9,12 @@ UPDATE) are written on the primary only and are replicated.
 from __future__ import annotations
 
 import asyncio
-import os
 import re
-import socket
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import psycopg
@@ -26,6 +23,7 @@ import sqlparse
 from understudy.engines import engine_for
 from understudy.engines.postgresql.schema import describe_difference, statement
 from understudy.errors import UnderstudyError
+from understudy.integrations.patience import cut_off_after
 from understudy.model import Cluster, Node
 
 _CATCH_UP = 60.0
@@ -177,17 +175,11 @@ class SchemaChange:
     def _second_session(self, node: Node, until: float) -> Iterator[psycopg.Connection[Any]]:
         """One more session. Some seconds after ``until`` (monotonic) it is cut off: a server that hangs then would keep
         the tables of the primary locked for as long as it hangs."""
-        with _session(node, self._primary.cluster.policy.connect_timeout) as connection:
-            handle = socket.socket(fileno=os.dup(connection.fileno()))
-            timer = threading.Timer(max(0.0, until - time.monotonic()) + _GRACE, _shut, [handle])
-            timer.daemon = True
-            timer.start()
-            try:
-                yield connection
-            finally:
-                timer.cancel()
-                timer.join()
-                handle.close()
+        with (
+            _session(node, self._primary.cluster.policy.connect_timeout) as connection,
+            cut_off_after(connection, until - time.monotonic() + _GRACE),
+        ):
+            yield connection
 
     def _execute(self, text: str) -> None:
         if self._primary.node != self._at:
@@ -243,11 +235,6 @@ def _session(node: Node, connect_timeout: float) -> psycopg.Connection[Any]:
         tcp_user_timeout=15000,
         application_name="understudy-migrate",
     )
-
-
-def _shut(handle: socket.socket) -> None:
-    with suppress(OSError):  # closed meanwhile
-        handle.shutdown(socket.SHUT_RDWR)
 
 
 def changes_schema(text: str) -> bool:

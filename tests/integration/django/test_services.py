@@ -5,15 +5,18 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import psycopg
 import pytest
 from tests.integration.django.conftest import change
+from tests.unit.test_fence_row import Hangs
 
 from understudy.demo.lab import Lab
 from understudy.lease import Phase
+from understudy.model import Node
 
 
 def handled(view: Callable[[object], object], method: str = "GET", **headers: str) -> object:
@@ -272,6 +275,30 @@ def test_a_node_that_is_down_is_named_without_its_password(farm: Lab, caplog) ->
     assert error
     password = dsn.split("://")[1].split("@")[0].split(":")[1]
     assert password not in error + caplog.text
+
+
+def test_a_node_that_takes_the_login_and_hangs_is_ill_in_time(farm: Lab, settings_limit: None) -> None:
+    """Else one look of the periodic task would never end, and with it a worker."""
+    from understudy.integrations.django.health import _ask
+
+    server, found = Hangs(), []
+    dsn = f"host=127.0.0.1 port={server.port} user=u dbname=d sslmode=disable gssencmode=disable"
+    node = Node(name="a", dsn=dsn, admin_dsn=dsn, replication_dsn=dsn, priority=1)
+    asking = threading.Thread(target=lambda: found.append(_ask(node)), daemon=True)
+    asking.start()
+    asking.join(60)
+    server.close()
+    ((healthy, took, error),) = found
+    assert (healthy, took) == (False, None)
+    assert "no answer within" in error
+
+
+@pytest.fixture
+def settings_limit() -> Iterator[None]:
+    from django.test import override_settings
+
+    with override_settings(DATABASE_FAILOVER_TIMEOUT=2):
+        yield
 
 
 def test_the_celery_task_has_its_name_and_logs_changes_only(farm: Lab, caplog) -> None:

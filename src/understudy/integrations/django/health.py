@@ -11,6 +11,7 @@ from django.conf import settings
 
 from understudy.config import mask
 from understudy.integrations.django.places import cluster_connection, present_lease
+from understudy.integrations.patience import cut_off_after
 from understudy.model import Node
 
 logger = logging.getLogger(__name__)
@@ -71,8 +72,10 @@ def _ask(node: Node) -> Health:
     limit = max(2, int(getattr(settings, "DATABASE_FAILOVER_TIMEOUT", 5)))
     began = time.perf_counter()
     try:
-        with psycopg.connect(node.dsn, autocommit=True, connect_timeout=limit) as connection:
-            connection.execute(f"SET statement_timeout = {limit * 1000}")
+        with (
+            psycopg.connect(node.dsn, autocommit=True, connect_timeout=limit) as connection,
+            cut_off_after(connection, began + limit - time.perf_counter()),
+        ):
             connection.execute("SELECT 1")
     except psycopg.Error as error:
         text = " ".join(mask(str(error)).split())
