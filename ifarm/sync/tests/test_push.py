@@ -420,5 +420,5 @@ def test_every_action_can_be_carried_out(committed: psycopg.Connection[Any]) -> 
             base = {"base_version": device.copy[kind, str(key)]["version"]}
         (result,) = device.push(operation(kind, name, data, of=key, **base))
         assert result["outcome"] == "done", (kind, name, result)
-        device.pull()
-        assert plainly(device.copy) == plainly(truth(owner)), (kind, name)
+    device.pull()
+    assert plainly(device.copy) == plainly(truth(owner))

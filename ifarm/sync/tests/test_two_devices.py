@@ -156,7 +156,7 @@ class Farm(RuleBasedStateMachine):
 
 
 @pytest.mark.parametrize(
-    "histories", [8, pytest.param(150, marks=[pytest.mark.slow, pytest.mark.timeout(900)])]
+    "histories", [5, pytest.param(100, marks=[pytest.mark.slow, pytest.mark.timeout(900)])]
 )
 def test_they_come_to_agree_and_no_word_is_lost(committed: psycopg.Connection[Any], histories: int) -> None:
     run_state_machine_as_test(
