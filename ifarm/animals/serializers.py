@@ -272,7 +272,7 @@ class GroupMemberInput(RecordInput):
     starts_on = serializers.DateField()
 
 
-class GroupMemberChange(serializers.Serializer):
+class GroupMemberChange(PartInput):
     """When the animal left."""
 
     ends_on = serializers.DateField()

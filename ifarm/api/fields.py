@@ -16,7 +16,7 @@ from ifarm.core.errors import Problem
 
 
 class PartInput(serializers.Serializer):
-    """A part of something: whole, also in a PATCH, where DRF would let fields of it be missing."""
+    """A part of something, or a change of one kind: whole, also in a PATCH, where DRF would let fields be missing."""
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """Every required field is there."""

@@ -7,7 +7,7 @@ from typing import Any
 from rest_framework import serializers
 
 from ifarm.animals.serializers import RecordInput, SourceInput
-from ifarm.api.fields import ProblemField
+from ifarm.api.fields import PartInput, ProblemField
 from ifarm.core.choices import choices
 from ifarm.production.words import MilkUse, ProductionType, Session, fields_of
 
@@ -150,7 +150,7 @@ class LactationInput(serializers.Serializer):
     number = serializers.IntegerField(min_value=1, max_value=30, required=False)
 
 
-class LactationChange(serializers.Serializer):
+class LactationChange(PartInput):
     """Drying off: the first day without milk."""
 
     ends_on = serializers.DateField()

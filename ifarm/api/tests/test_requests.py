@@ -70,6 +70,21 @@ def test_parts_are_whole_in_a_change_too(api: Api) -> None:
     assert api("PATCH", path, {"breeds": whole, "version": animal["version"]}).status_code == 200
 
 
+def test_what_a_change_is_about_must_be_said(api: Api) -> None:
+    farm = api("POST", "farms/", {"name": "Hill"}).json()["id"]
+    cow = {"animal_type": "Cattle", "sex": "Female", "birth_date": "2020-01-01"}
+    animal = api("POST", "animals/", {"farm_id": farm, "tag_number": "AT 1", **cow}).json()["id"]
+    herd = api("POST", "groups/", {"farm_id": farm, "name": "Cows", "kind": "Milking"}).json()["id"]
+    joined = {"animal_id": animal, "starts_on": "2023-01-01"}
+    member = api("POST", f"groups/{herd}/members/", joined).json()["id"]
+    begun = {"starts_on": "2023-01-01"}
+    lactation = api("POST", f"animals/{animal}/lactations/", begun).json()["id"]
+    for path in (f"group-members/{member}/", f"lactations/{lactation}/"):
+        answer = api("PATCH", path, {"version": 1})
+        assert problem(answer) == (400, "invalid")
+        assert answer.json()["errors"][0]["pointer"] == "#/ends_on"
+
+
 @pytest.mark.parametrize("zone", ["Mars/Base", "", "../etc/passwd"])
 def test_a_time_zone_is_one_that_exists(api: Api, zone: str) -> None:
     assert problem(api("POST", "farms/", {"name": "Hill", "timezone": zone})) == (400, "invalid")
