@@ -9,7 +9,7 @@ from drf_spectacular.utils import extend_schema
 
 from ifarm.api.views import TenantView, operation
 from ifarm.core.errors import TooLarge
-from ifarm.sync import selectors, services
+from ifarm.sync import pushes, selectors
 from ifarm.sync.policies import SYNC
 from ifarm.sync.serializers import ChangesOutput, ChangesQuery, PushInput, PushOutput
 
@@ -36,9 +36,9 @@ class ChangesApi(TenantView):
         )
 
     @operation(SYNC, "push", input=PushInput, output=PushOutput)
-    def post(self, data: Mapping[str, Any]) -> services.Pushed:
+    def post(self, data: Mapping[str, Any]) -> pushes.Pushed:
         """Carry out what was done offline: in order, once, each by itself. A result for each, with 200."""
-        return services.push(self.actor, sent_at=data["sent_at"], operations=data["operations"])
+        return pushes.push(self.actor, sent_at=data["sent_at"], operations=data["operations"])
 
     def initial(self, request: Any, *args: Any, **kwargs: Any) -> None:
         """As everywhere, and not more than a phone should send at once."""

@@ -1,4 +1,4 @@
-"""Carry out what devices did offline: in their order, once, each by itself."""
+"""Carry out what devices did offline: in their order, once, each by itself, by the handlers of the API."""
 
 from __future__ import annotations
 
