@@ -46,8 +46,9 @@ async def test_it_ends_well_while_the_witness_is_away(tmp_path: Path) -> None:
     running = asyncio.create_task(agent.run(stop))
     try:
         async with asyncio.timeout(60):
-            while not (tmp_path / "main.sock").exists():
+            while not witness.events("main", limit=1):  # "agent_started": it goes round
                 await asyncio.sleep(0.01)
+            assert (tmp_path / "main.sock").exists()
             (tmp_path / "witness.db").rename(tmp_path / "away")
             stop.set()
             await running
