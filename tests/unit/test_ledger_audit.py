@@ -86,8 +86,9 @@ def test_rescued_rows_are_the_inserts_into_the_history(tmp_path: Path) -> None:
     folder.mkdir()
     new = {"writer": "3", "seq": "17"}
     records = [
-        {"table": "pgbench_accounts", "op": "update", "new": {"aid": "1"}},
-        {"table": "pgbench_history", "op": "insert", "new": new},
+        {"schema": "public", "table": "pgbench_accounts", "op": "update", "new": {"aid": "1"}},
+        {"schema": "other", "table": "pgbench_history", "op": "insert", "new": {"writer": "9", "seq": "9"}},
+        {"schema": "public", "table": "pgbench_history", "op": "insert", "new": new},
     ]
     (folder / "changes.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
     assert audit.rescued_rows(tmp_path) == [(3, 17)]
