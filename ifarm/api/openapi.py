@@ -27,6 +27,7 @@ _ERRORS: Final = {
     401: "not authenticated",
     403: "the role does not allow it",
     404: "not found",
+    422: "a rule says no",
     503: "no primary",
 }
 
@@ -64,7 +65,7 @@ def problems_of_open_routes(result: dict[str, Any], **_: Any) -> dict[str, Any]:
 def _errors_of(method: str, *, takes_body: bool) -> dict[int, str]:
     found = dict(_ERRORS)
     if method.upper() not in ("GET", "HEAD"):
-        found |= {409: "contradicts what is there", 413: "too large", 422: "a rule says no"}
+        found |= {409: "contradicts what is there", 413: "too large"}
     if takes_body:
         found |= {415: "not JSON"}
     return found

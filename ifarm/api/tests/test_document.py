@@ -22,6 +22,8 @@ from drf_spectacular.generators import SchemaGenerator
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.errors import Unsatisfiable
+from hypothesis.internal.conjecture import providers
+from hypothesis.internal.constants_ast import Constants
 from schemathesis import GenerationMode
 from schemathesis.core.parameters import ParameterLocation
 
@@ -54,6 +56,10 @@ ALWAYS: Final[dict[str, Any]] = {
 @pytest.fixture(scope="module")
 def document(django_db_setup: None) -> Iterator[Any]:
     """The document as it is served. Connections outlive requests, as in Django's own test client."""
+    patch = pytest.MonkeyPatch()
+    # Hypothesis also tries constants that it finds in our sources: then every change of one would change the examples.
+    patch.setattr(providers, "_get_local_constants", Constants)
+    providers.CONSTANTS_CACHE.cache.clear()
     signals = (request_started, request_finished)
     for signal in signals:
         signal.disconnect(close_old_connections)
@@ -62,6 +68,8 @@ def document(django_db_setup: None) -> Iterator[Any]:
     yield schemathesis.openapi.from_wsgi(f"{PREFIX}openapi.json", app, headers={"Host": HOST}, config=config)
     for signal in signals:
         signal.connect(close_old_connections)
+    patch.undo()
+    providers.CONSTANTS_CACHE.cache.clear()
 
 
 def place(case: Case) -> str:

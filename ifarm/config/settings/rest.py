@@ -1,6 +1,6 @@
 """Django REST framework and the OpenAPI document."""
 
-from ifarm.animals.words import IdentifierKind, Species
+from ifarm.animals.words import IdentifierKind, MovementKind, Species
 from ifarm.core.actors import Role
 from ifarm.core.choices import choices
 
@@ -25,6 +25,7 @@ SPECTACULAR_SETTINGS = {
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
     "ENUM_NAME_OVERRIDES": {  # where one name of a field means several sets of words, or two names mean one
         "IdentifierKindEnum": choices(IdentifierKind),
+        "MovementKindEnum": choices(MovementKind),
         "RoleEnum": choices(Role),
         "SpeciesEnum": choices(Species),
     },
