@@ -54,6 +54,17 @@ BEGIN
     END IF;
     RETURN unit;
 END""",
+    # Whether this is the tenant's first note in the transaction. Said by a setting, which ends with the savepoint as the
+    # note does: asking the journal, the planner may go through all of it, once a few large commits fill it.
+    "sync_opens(tenant uuid) RETURNS boolean": """
+DECLARE opened text := coalesce(current_setting('app.sync_opened', true), '');
+BEGIN
+    IF strpos(opened, tenant::text) > 0 THEN
+        RETURN false;
+    END IF;
+    PERFORM set_config('app.sync_opened', opened || tenant::text || ' ', true);
+    RETURN true;
+END""",
     # First pass of COMMIT, among the deferred foreign keys: ask for a second pass, after all of them.
     "sync_end() RETURNS trigger": """
 BEGIN
@@ -91,12 +102,15 @@ TRIGGERS: Final = [
 
 
 def _insert(rows: str) -> str:
+    """One of the notes of a transaction opens it: only that one waits for COMMIT."""
     return f"""
+    WITH r AS MATERIALIZED (SELECT DISTINCT * FROM ({rows}) x WHERE object_id IS NOT NULL),
+        t AS MATERIALIZED (SELECT tenant_id, md5(unit || tenant_id::text)::uuid AS commit_id,
+            sync_opens(tenant_id) AS opens FROM (SELECT DISTINCT tenant_id FROM r) d)
     INSERT INTO sync_change (id, tenant_id, created_at, modified_at, commit_id, kind, object_id, home_id, opens)
-    SELECT gen_random_uuid(), tenant_id, now(), now(), md5(unit || tenant_id::text)::uuid, kind, object_id, home_id,
-        NOT EXISTS (SELECT FROM sync_change s
-            WHERE s.tenant_id = r.tenant_id AND s.commit_id = md5(unit || r.tenant_id::text)::uuid)
-    FROM ({rows}) r WHERE object_id IS NOT NULL
+    SELECT gen_random_uuid(), r.tenant_id, now(), now(), t.commit_id, r.kind, r.object_id, r.home_id,
+        t.opens AND row_number() OVER (PARTITION BY r.tenant_id) = 1
+    FROM r JOIN t USING (tenant_id)
     ON CONFLICT DO NOTHING;"""
 
 
