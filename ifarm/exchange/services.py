@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from ifarm.animals.identifiers import normalised
@@ -158,8 +159,13 @@ def _in_turn(kind: Kind, drafts: Sequence[_Draft]) -> list[_Draft]:
     if kind is Kind.MILK:
         return sorted(drafts, key=lambda draft: draft.values["production_date"])
     if kind is Kind.MOVEMENTS:
-        return sorted(drafts, key=lambda draft: draft.values["moved_at"].isoformat())
+        return sorted(drafts, key=lambda draft: _turn(draft.values["moved_at"]))
     return _parents_first(drafts) if kind is Kind.ANIMALS else list(drafts)
+
+
+def _turn(moment: datetime) -> datetime:
+    """What compares moments with an offset and those on a farm's clock, which is taken for that of Greenwich."""
+    return moment if moment.tzinfo is None else moment.astimezone(UTC).replace(tzinfo=None)
 
 
 def _parents_first(drafts: Sequence[_Draft]) -> list[_Draft]:

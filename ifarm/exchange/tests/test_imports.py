@@ -325,6 +325,15 @@ def test_milk(hill: Hill) -> None:
     assert hill.count(Production) == 3
 
 
+def test_moments_of_several_offsets_are_in_the_order_of_time(hill: Hill) -> None:
+    hill.animals(cow("AT 1"))
+    one = {"tag_number": "AT 1"}
+    later = one | {"kind": "Departure", "reason": "Sale", "moved_at": "2024-07-01T20:00Z"}
+    sooner = one | {"kind": "Transfer", "moved_at": "2024-07-02T00:30+05:00", "to_farm": "Vale"}
+    job = hill.bring(Kind.MOVEMENTS, later, sooner)
+    assert list(hill.states(job).values()) == ["written", "written"]
+
+
 def test_movements_in_the_order_of_time(hill: Hill) -> None:
     hill.animals(cow("AT 1"), cow("AT 2"))
     rows = [
