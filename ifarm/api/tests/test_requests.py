@@ -110,7 +110,7 @@ def test_errors_have_one_shape(api: Api) -> None:
     assert api("POST", "farms/", {"name": ""}).json()["errors"][0]["pointer"] == "#/name"
 
 
-@pytest.mark.parametrize("since", ["6856-04-25T07:11:32%2B17:57", "0694-02-07T17:02:52%2B22:53"])
+@pytest.mark.parametrize("since", ["0001-01-01T00:00:00%2B22:53", "9999-12-31T23:59:59-22:53"])
 def test_a_time_that_the_database_cannot_hold_is_refused(api: Api, since: str) -> None:
     assert problem(api("GET", f"treatments/?since={since}")) == (400, "invalid")
 

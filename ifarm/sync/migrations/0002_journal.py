@@ -171,7 +171,7 @@ def _make() -> list[str]:
 
 def _unmake() -> list[str]:
     gone = [f"DROP FUNCTION sync_note_{table}() CASCADE" for table in NOTED]
-    return gone + [f"DROP FUNCTION {head.split(' ')[0]} CASCADE" for head in reversed(COMMON)]
+    return gone + [f"DROP FUNCTION {head.split(' RETURNS ')[0]} CASCADE" for head in reversed(COMMON)]
 
 
 class Migration(migrations.Migration):
