@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any, ClassVar
 
 from django.core.management.base import BaseCommand
@@ -17,4 +18,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Until none waits."""
+        # Rows come by the ten thousand and hold no cycles: looking for some in all that Django has loaded, each time
+        # that some hundred more are there, took a tenth of the time.
+        gc.freeze()
+        gc.set_threshold(50_000)
         self.stdout.write(f"{run_waiting_imports()} imports")
