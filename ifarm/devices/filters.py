@@ -1,5 +1,9 @@
 """What the lists of devices can be narrowed by."""
 
+from datetime import datetime
+from typing import Any
+
+from django.db.models import QuerySet
 from django_filters import BooleanFilter, ChoiceFilter, FilterSet, UUIDFilter
 
 from ifarm.api.filters import MomentFilter
@@ -15,9 +19,9 @@ class DeviceFilters(FilterSet):
     is_active = BooleanFilter()
     unseen_since = MomentFilter(field_name="last_seen_at", method="unseen")
 
-    def unseen(self, rows: object, name: str, moment: object) -> object:
+    def unseen(self, rows: QuerySet[Any], name: str, moment: datetime) -> QuerySet[Any]:
         """Also those that never sent."""
-        return rows.exclude(last_seen_at__gte=moment)  # type: ignore[attr-defined]
+        return rows.exclude(last_seen_at__gte=moment)
 
 
 class ReadingFilters(FilterSet):
@@ -29,6 +33,6 @@ class ReadingFilters(FilterSet):
     since = MomentFilter(field_name="measured_at", lookup_expr="gte")
     until = MomentFilter(field_name="measured_at", lookup_expr="lt")
 
-    def is_matched(self, rows: object, name: str, wanted: bool) -> object:
+    def is_matched(self, rows: QuerySet[Any], name: str, wanted: bool) -> QuerySet[Any]:
         """Those of somebody, or those of nobody yet."""
-        return rows.filter(matches__isnull=not wanted)  # type: ignore[attr-defined]
+        return rows.filter(matches__isnull=not wanted)
