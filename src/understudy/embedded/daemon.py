@@ -10,7 +10,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -18,6 +18,9 @@ from understudy.embedded import processes, programs
 from understudy.embedded.errors import EmbeddedError
 
 READY_POLL_S = 0.005
+
+Place = tuple[socket.AddressFamily, tuple[str, int] | str]
+"""A family of addresses, and an address of it."""
 
 
 def find(program: str) -> Path:
@@ -42,6 +45,8 @@ class Daemon:
     Args:
         program: its name, as `find` finds it.
         port: the TCP port on 127.0.0.1 that it listens on when it is ready.
+
+    A program that listens in several places begins in one after another: a child names them all in `_places`.
     """
 
     def __init__(self, program: str, port: int) -> None:
@@ -56,6 +61,10 @@ class Daemon:
     def _arguments(self) -> list[str]:
         """What follows the program's name on its command line."""
         raise NotImplementedError
+
+    def _places(self) -> Sequence[Place]:
+        """Where it listens once it is ready."""
+        return [(socket.AF_INET, ("127.0.0.1", self.port))]
 
     def _write(self, name: str, text: str) -> Path:
         """Write a file that only the program's user can read."""
@@ -108,14 +117,14 @@ class Daemon:
 
     def _await_ready(self, deadline: float) -> None:
         while True:
-            with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
+            if all(_accepts(family, address) for family, address in self._places()):
                 return
             if self.pid is None or time.monotonic() > deadline:
                 lines = programs.last_lines(self.log.read_text(errors="replace"))
                 self.kill()
                 raise EmbeddedError(
                     str(self.program),
-                    expected=f"to listen on port {self.port}",
+                    expected=f"to listen at {', '.join(str(address) for _, address in self._places())}",
                     found="that it does not",
                     next_step=f"Its last lines:\n{lines}",
                 )
@@ -138,3 +147,10 @@ class Daemon:
         """SIGCONT."""
         if (pid := self.pid) is not None:
             processes.send([pid], signal.SIGCONT)
+
+
+def _accepts(family: socket.AddressFamily, address: tuple[str, int] | str) -> bool:
+    """Somebody accepts a connection there."""
+    with socket.socket(family) as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(address) == 0

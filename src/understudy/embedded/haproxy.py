@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import socket
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from understudy.embedded.daemon import Daemon
+from understudy.embedded.daemon import Daemon, Place
 from understudy.embedded.postgresql import HOST, free_port
 
 BACKEND = "postgresql"
@@ -24,10 +25,16 @@ class EmbeddedHaproxy(Daemon):
     def __init__(self, configuration: Configuration) -> None:
         super().__init__("haproxy", free_port())
         self.socket: Path = self.folder / "admin.sock"
-        self._file = self._write("haproxy.cfg", configuration(self.port, self.socket))
+        text = configuration(self.port, self.socket)
+        self._has_socket = str(self.socket) in text
+        self._file = self._write("haproxy.cfg", text)
 
     def _arguments(self) -> list[str]:
         return ["-db", "-f", str(self._file)]
+
+    def _places(self) -> Sequence[Place]:
+        runtime_api: list[Place] = [(socket.AF_UNIX, str(self.socket))] if self._has_socket else []
+        return [*super()._places(), *runtime_api]
 
 
 def driven(servers: Mapping[str, int]) -> Configuration:
