@@ -16,7 +16,8 @@ from tests.integration.backup.pitr_world import Archive, archive_of_a_pair, unti
 from understudy.backup import physical, pitr, wal
 from understudy.backup.keys import Key, Keys
 from understudy.backup.manifest import Kind, Level, Manifest, Verdict
-from understudy.backup.pitr import Latest, Lsn, Name, OutOfReach, Time
+from understudy.backup.pitr import Latest, Lsn, Name, OutOfReach, Time, files
+from understudy.backup.seal import WrongKey
 from understudy.backup.source import BackupError, BackupRefused, primary_of
 
 
@@ -161,7 +162,7 @@ def test_a_flipped_bit_in_a_segment_is_noticed_before_anything_is_replayed(story
 
 
 def test_a_restore_with_another_key_names_the_right_one(story: Story) -> None:
-    with pytest.raises(pitr.WrongKey, match=story.archive.backed.keys.recipients[0]):
+    with pytest.raises(WrongKey, match=story.archive.backed.keys.recipients[0]):
         restore(story, Latest(), keys=Keys(Key.new()))
 
 
@@ -206,22 +207,18 @@ def test_proving_without_the_key_is_inconclusive(story: Story) -> None:
 def test_a_changed_file_fails_the_proof(story: Story) -> None:
     """The bytes are authentic, but not what PostgreSQL said when it copied them."""
     backed = story.archive.backed
-    data = story.archive.folder / "unpacked"
-    pitr.unpack(story.base, backed.store, backed.keys, data)
-    job = pitr._Job(
-        manifest=story.base, store=backed.store, keys=backed.keys, folder=data.parent, path=wal.reach(
-            story.base, wal.Archived(system=story.base.system_identifier)), say=lambda _: None,
-    )  # fmt: skip
-    data.rename(job.data)
+    job = files.job_of(pitr.Stored(backed.store, backed.keys), story.base, story.archive.folder / "unpacked")
+    job.folder.mkdir()
+    job.origin.unpack(story.base, job.data, job.say)
     try:
-        pitr._verify_files(job)
+        files.verify_files(job)
         table = max((job.data / "base").glob("*/*"), key=lambda p: p.stat().st_size)
         with table.open("r+b") as file:
             file.write(b"\xff")
         with pytest.raises(BackupError, match=f"checksum mismatch for file.*{table.name}"):
-            pitr._verify_files(job)
+            files.verify_files(job)
     finally:
-        shutil.rmtree(job.data)
+        shutil.rmtree(job.folder)
 
 
 @pytest.mark.slow
