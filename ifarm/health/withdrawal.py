@@ -13,7 +13,7 @@ from typing import Final
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from ifarm.animals.models import Animal
+from ifarm.animals.models import Animal, AnimalGroup
 from ifarm.animals.words import DeathReason, MovementKind, Species
 from ifarm.audit import writes
 from ifarm.core.actors import Actor
@@ -108,20 +108,52 @@ def require_out_of_withdrawal(
     who may decides that it goes all the same; that is audited and told. Gives the withdrawals that were overridden.
     Raises `InWithdrawal` without a reason, `NotAllowed` for an actor who may not override.
     """
+    return _require_free(
+        actor, animal, [animal.id], product=product, day=day, override_reason=override_reason
+    )
+
+
+def require_group_out_of_withdrawal(
+    actor: Actor,
+    group: AnimalGroup,
+    animal_ids: Collection[UUID],
+    product: Product,
+    day: date,
+    *,
+    override_reason: str = "",
+) -> list[Withdrawal]:
+    """The same for what a group gave together: of whom it is nobody can tell, so one animal withholds all of it.
+
+    The caller holds the locks of these animals, which are in the group that day. An override is audited once.
+    """
+    return _require_free(actor, group, animal_ids, product=product, day=day, override_reason=override_reason)
+
+
+def _require_free(
+    actor: Actor,
+    subject: Animal | AnimalGroup,
+    animal_ids: Collection[UUID],
+    *,
+    product: Product,
+    day: date,
+    override_reason: str,
+) -> list[Withdrawal]:
     with unit_of_work():
-        running = list(
-            Withdrawal.objects.filter(
-                animal=animal, product=product.value, starts_on__lte=day, free_on__gt=day
-            ).order_by("-free_on", "id")
+        clocks = Withdrawal.objects.filter(
+            animal__in=animal_ids, product=product.value, starts_on__lte=day, free_on__gt=day
         )
+        running = list(clocks.order_by("-free_on", "id"))
         if not running:
             return []
         free_on, treatments = running[0].free_on, [row.treatment_id for row in running]
         reason = override_reason.strip()
+        kind, name = (
+            ("animal", subject.tag_number) if isinstance(subject, Animal) else ("group", subject.name)
+        )
         if not reason:
             raise InWithdrawal(
-                f"{product.value} of {animal.tag_number}: expected a day from {free_on} on, found {day}. Wait, or"
-                " give a reason why not.",
+                f"{product.value} of {name}: expected a day from {free_on} on, found {day}. Wait, or give a reason why"
+                " not.",
                 product=product.value,
                 free_on=str(free_on),
                 treatment_ids=[str(key) for key in treatments],
@@ -132,8 +164,9 @@ def require_out_of_withdrawal(
                 f"expected a reason of {LONGEST_REASON} characters or fewer, found {len(reason)}."
             )
         told = {"product": product.value, "day": day, "free_on": free_on, "treatment_ids": treatments}
-        writes.record(actor, "withdrawal_overridden", animal, told, reason)
-        record_event("animal_withdrawal_overridden", animal, farm_id=animal.farm_id, reason=reason, **told)
+        writes.record(actor, "withdrawal_overridden", subject, told, reason)
+        event = f"{kind}_withdrawal_overridden"
+        record_event(event, subject, farm_id=subject.farm_id, reason=reason, **told)
         return running
 
 

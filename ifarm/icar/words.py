@@ -32,7 +32,7 @@ from ifarm.breeding.words import (
 )
 from ifarm.core.errors import RuleBroken
 from ifarm.health.words import Product, TreatmentKind, Unit
-from ifarm.production.words import MilkUse, ProductionType, Session
+from ifarm.production.words import EggUse, MilkUse, ProductionType, Session
 
 Reasons = Mapping[str, str]
 
@@ -257,6 +257,8 @@ UNTOLD: Final[Reasons] = {
     TreatmentKind.PROCEDURE: "a treatment without a medicine is one",
     MilkUse.TANK: "a milking visit does not say where the milk went",
     MilkUse.CALVES: "a milking visit does not say where the milk went",
-    MilkUse.DISCARDED: "a milking visit does not say where the milk went",
+    MilkUse.DISCARDED: "a milking visit does not say where the milk went; nor is there one for eggs",
+    EggUse.TABLE: "ADE has no poultry",
+    EggUse.HATCHING: "ADE has no poultry",
 }
 """Our words without one of ICAR's that are in no table above."""

@@ -16,6 +16,7 @@ from ifarm.production.words import (
     OPTIONAL,
     REQUIRED,
     TEXTS,
+    EggUse,
     LactationEnd,
     MilkUse,
     ProductionType,
@@ -53,7 +54,7 @@ class Production(RecordModel):
 
     Args:
         farm: where the animal was that day; it stays, wherever the animal goes.
-        milk_use: empty where milk was loaded from elsewhere and nobody said it.
+        milk_use: empty where milk was loaded from elsewhere and nobody said it; so is ``egg_use``.
         somatic_cells_per_ml: ICAR reports thousands per millilitre; these are single cells.
         carcass_kg: the cold carcass. ``carcass_class``: as graded, say ``R3`` (EUROP, Regulation (EU) 1308/2013).
     """
@@ -71,6 +72,7 @@ class Production(RecordModel):
     milk_use = models.CharField(max_length=9, choices=choices(MilkUse), blank=True, default="")
     eggs_count = models.PositiveIntegerField(null=True, blank=True)
     eggs_broken_count = models.PositiveIntegerField(null=True, blank=True)
+    egg_use = models.CharField(max_length=9, choices=choices(EggUse), blank=True, default="")
     wool_kg = models.DecimalField(max_digits=5, decimal_places=2, null=True, blank=True)
     fibre_diameter_um = models.DecimalField(max_digits=4, decimal_places=1, null=True, blank=True)
     carcass_kg = models.DecimalField(max_digits=6, decimal_places=2, null=True, blank=True)

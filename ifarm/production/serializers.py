@@ -9,7 +9,7 @@ from rest_framework import serializers
 from ifarm.animals.serializers import RecordInput, SourceInput
 from ifarm.api.fields import PartInput, ProblemField
 from ifarm.core.choices import choices
-from ifarm.production.words import MilkUse, ProductionType, Session, fields_of
+from ifarm.production.words import EggUse, MilkUse, ProductionType, Session, fields_of
 
 
 class MilkAmounts(serializers.Serializer):
@@ -27,7 +27,7 @@ class MilkAmounts(serializers.Serializer):
 
 
 class OverrideInput(serializers.Serializer):
-    """Why milk goes into the tank in spite of a withdrawal."""
+    """Why milk goes into the tank, or eggs to the table, in spite of a withdrawal."""
 
     override_reason = serializers.CharField(max_length=500, allow_blank=True, required=False)
 
@@ -39,6 +39,7 @@ class Amounts(MilkAmounts):
     eggs_broken_count = serializers.IntegerField(
         min_value=0, max_value=10_000_000, allow_null=True, required=False
     )
+    egg_use = serializers.ChoiceField(choices(EggUse), required=False)
     wool_kg = serializers.DecimalField(max_digits=5, decimal_places=2, required=False)
     fibre_diameter_um = serializers.DecimalField(
         max_digits=4, decimal_places=1, allow_null=True, required=False

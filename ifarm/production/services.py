@@ -26,12 +26,21 @@ from ifarm.core.errors import Conflict, Problem, RuleBroken
 from ifarm.core.events import record_event
 from ifarm.core.versions import Seen
 from ifarm.farms.models import Farm
-from ifarm.health.withdrawal import require_out_of_withdrawal, withheld
+from ifarm.health.withdrawal import require_group_out_of_withdrawal, require_out_of_withdrawal, withheld
 from ifarm.health.words import Product
 from ifarm.production import summaries
 from ifarm.production.models import Production
 from ifarm.production.policies import access_production
-from ifarm.production.words import BOUNDS, REQUIRED, SPECIES, MilkUse, ProductionType, Session, fields_of
+from ifarm.production.words import (
+    BOUNDS,
+    FOR_PEOPLE,
+    REQUIRED,
+    SPECIES,
+    MilkUse,
+    ProductionType,
+    Session,
+    fields_of,
+)
 
 _NOT_MILKED: Final = frozenset({Sex.MALE.value, Sex.MALE_NEUTER.value, Sex.MALE_CRYPTORCHID.value})
 _A_DAY: Final = timedelta(days=1)
@@ -59,9 +68,9 @@ def record_production(
 ) -> Production:
     """Record what one animal, or one group, gave on a local day of the farm where it was.
 
-    Milk goes into the tank unless ``milk_use`` says otherwise. Raises `NotFound`, `RuleBroken` for what cannot be,
-    `Conflict` for a milking that is recorded already, `InWithdrawal` for milk into the tank that people must not drink
-    yet, where there is no ``override_reason``.
+    Milk goes into the tank unless ``milk_use`` says otherwise, eggs to the table unless ``egg_use`` does. Raises
+    `NotFound`, `RuleBroken` for what cannot be, `Conflict` for a milking that is recorded already, `InWithdrawal` for
+    milk or eggs that people must not have yet, where there is no ``override_reason``.
     """
     with unit_of_work():
         require_own_fields(production_type, values)
@@ -75,11 +84,16 @@ def record_production(
             farm = _farms_of([animal], production_date, production_type).get(animal.id)
             taken = _sessions([animal], production_date)[animal.id]
             row.animal, row.farm = animal, _require_fitting(actor, animal, farm, row, taken)
-            if production_type is ProductionType.MILK:
-                row.milk_use = row.milk_use or MilkUse.TANK.value
-                _require_drinkable(actor, row, override_reason)
         else:
             raise RuleBroken("expected an animal or a group, found both or neither.")
+        if production_type in FOR_PEOPLE:
+            use, for_people, _ = FOR_PEOPLE[production_type]
+            setattr(row, use, getattr(row, use) or for_people)
+            if getattr(row, use) == for_people:
+                givers = (
+                    () if row.group_id is None else _lock_givers(actor, row)
+                )  # an animal is locked by now
+                _require_fit_for_people(actor, row, givers, override_reason)
         return _record(actor, [row])[0]
 
 
@@ -123,8 +137,8 @@ def record_group_milk(
                     raise RuleBroken("expected an animal that is in the group that day, found none.")
                 row.farm = _require_fitting(actor, animal, farms.get(animal.id), row, taken[animal.id])
                 _require_within_bounds(row)
-                if animal.id in held:
-                    _require_drinkable(actor, row, reason)
+                if animal.id in held and row.milk_use == MilkUse.TANK:
+                    _require_fit_for_people(actor, row, [animal.id], reason)
             except Problem as problem:
                 lines.append(Line(number, line["animal_id"], problem=problem))
                 continue
@@ -145,13 +159,13 @@ def correct_production(
 ) -> Production:
     """Change the amounts of a record; whose it is, its day and its kind stay. The audit has both, and the reason.
 
-    Raises `StaleVersion`, `RuleBroken`, and `InWithdrawal` as `record_production` where the milk is now for the tank.
+    Raises `StaleVersion`, `RuleBroken`, and `InWithdrawal` as `record_production` where it is now for people.
     """
     with unit_of_work():
-        into_tank = changes.get("milk_use") == MilkUse.TANK
-        if into_tank:  # its animal's lock comes before the record's
-            animal_id = access_production(actor, production_id).animal_id
-            Animal.objects.select_for_update(of=("self",)).filter(id=animal_id).first()
+        asked = access_production(actor, production_id)  # animals are locked before the record
+        use, for_people, _ = FOR_PEOPLE.get(ProductionType(asked.production_type), ("", "", None))
+        now_for_people = bool(use) and changes.get(use) == for_people
+        givers = _lock_givers(actor, asked) if now_for_people else ()
         row = access_production(actor, production_id, lock=True)
         seen.require(row)
         own = set(fields_of(ProductionType(row.production_type))) - {"session"}
@@ -159,8 +173,8 @@ def correct_production(
             raise RuleBroken(
                 f"{strange[0]}: expected one of {', '.join(sorted(own))} for {row.production_type}."
             )
-        if into_tank and row.milk_use != MilkUse.TANK:
-            _require_drinkable(actor, row, override_reason, MilkUse.TANK.value)
+        if now_for_people and getattr(row, use) != for_people:
+            _require_fit_for_people(actor, row, givers, override_reason)
         before, version = summaries.totals_of(row), row.version
         row = writes.update(actor, row, changes, reason=reason)
         if row.version != version:
@@ -292,12 +306,28 @@ def _require_within_bounds(row: Production) -> None:
             raise RuleBroken(f"expected {name} from {lowest} to {highest}, found {value}.")
 
 
-def _require_drinkable(
-    actor: Actor, row: Production, override_reason: str, milk_use: str | None = None
+def _lock_givers(actor: Actor, row: Production) -> Collection[UUID]:
+    """Whose milk or eggs a record is: its animal, or those that are in its group that day. Locked, in order of ids."""
+    ids = [row.animal_id] if row.group_id is None else members_on(actor, row.group_id, row.production_date)
+    rows = Animal.objects.select_for_update(of=("self",)).filter(id__in=ids).order_by("id")
+    locked = list(rows.values_list("id", flat=True))
+    if row.group_id is not None:
+        row.group = access_group(actor, row.group_id, lock=True)
+    return locked
+
+
+def _require_fit_for_people(
+    actor: Actor, row: Production, givers: Collection[UUID], override_reason: str
 ) -> None:
-    """Milk for people is of an animal (locked) that is out of withdrawal, or somebody who may says why not."""
-    if (milk_use or row.milk_use) == MilkUse.TANK:
-        require_out_of_withdrawal(actor, row.animal, Product.MILK, row.production_date, override_reason)
+    """What goes to people is of animals (locked) that are out of withdrawal, or somebody who may says why not."""
+    _, _, product = FOR_PEOPLE[ProductionType(row.production_type)]
+    day = row.production_date
+    if row.group_id is None:
+        require_out_of_withdrawal(actor, row.animal, product, day, override_reason)
+    else:
+        require_group_out_of_withdrawal(
+            actor, row.group, givers, product, day, override_reason=override_reason
+        )
 
 
 def _require_begun(farm: Farm, day: date) -> None:

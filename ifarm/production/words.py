@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Final
 
 from ifarm.animals.words import Species
+from ifarm.health.words import Product
 
 
 class ProductionType(StrEnum):
@@ -35,6 +36,14 @@ class MilkUse(StrEnum):
     DISCARDED = "Discarded"
 
 
+class EggUse(StrEnum):
+    """Where a day's eggs went. Table eggs are for people: they must be out of withdrawal."""
+
+    TABLE = "Table"
+    HATCHING = "Hatching"
+    DISCARDED = "Discarded"
+
+
 class LactationEnd(StrEnum):
     """Why a lactation ended."""
 
@@ -52,14 +61,21 @@ REQUIRED: Final[dict[ProductionType, tuple[str, ...]]] = {
 
 OPTIONAL: Final[dict[ProductionType, tuple[str, ...]]] = {
     ProductionType.MILK: ("fat_percent", "protein_percent", "somatic_cells_per_ml", "milk_use"),
-    ProductionType.EGGS: ("eggs_broken_count",),
+    ProductionType.EGGS: ("eggs_broken_count", "egg_use"),
     ProductionType.WOOL: ("fibre_diameter_um",),
     ProductionType.MEAT: ("carcass_class",),
 }
 """What it can say besides."""
 
-TEXTS: Final = frozenset({"session", "milk_use", "carcass_class"})
+TEXTS: Final = frozenset({"session", "milk_use", "egg_use", "carcass_class"})
 """Those of the fields that are empty texts where they do not apply; the others are null."""
+
+FOR_PEOPLE: Final[dict[ProductionType, tuple[str, str, Product]]] = {
+    ProductionType.MILK: ("milk_use", MilkUse.TANK.value, Product.MILK),
+    ProductionType.EGGS: ("egg_use", EggUse.TABLE.value, Product.EGGS),
+}
+"""What people get unless the record says otherwise: the field that says it, its word for people, the product's clock.
+"""
 
 BOUNDS: Final[dict[str, tuple[float, float]]] = {
     "milk_kg": (0.01, 150),

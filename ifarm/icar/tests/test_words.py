@@ -28,6 +28,7 @@ ELSEWHERE = {
     production.ProductionType: "words.PRODUCTION and words.UNTOLD",
     production.Session: "words.MILK",
     production.MilkUse: "words.UNTOLD",
+    production.EggUse: "words.UNTOLD",
     production.LactationEnd: "lactations follow from parturitions",
 }
 """Enumerations that no table is of, and where they went."""
@@ -85,4 +86,4 @@ def test_the_other_tables_are_whole() -> None:
     assert set(words.MILK) == set(production.Session)
     assert set(words.SHIFTS) == set(production.Session) - {production.Session.WHOLE_DAY}
     assert set(words.PRODUCTION) | set(words.UNTOLD) >= set(production.ProductionType)
-    assert set(health.TreatmentKind) | set(production.MilkUse) <= set(words.UNTOLD)
+    assert set(health.TreatmentKind) | set(production.MilkUse) | set(production.EggUse) <= set(words.UNTOLD)

@@ -76,7 +76,7 @@ def total(farm: Farm, day: date = DAY, kind: str = "milk") -> DailySummary:
 
 AMOUNTS: dict[str, dict[str, Any]] = {
     "milk": {"milk_kg": Decimal("9.50"), "session": "WholeDay", "milk_use": "Discarded"},
-    "eggs": {"eggs_count": 30, "eggs_broken_count": 2},
+    "eggs": {"eggs_count": 30, "eggs_broken_count": 2, "egg_use": "Hatching"},
     "wool": {"wool_kg": Decimal("4.20"), "fibre_diameter_um": Decimal("21.5")},
     "meat": {"carcass_kg": Decimal("310.00"), "carcass_class": "R3"},
 }
