@@ -23,9 +23,9 @@ from understudy.strict_json import RecordError
 
 MANIFEST: Final = "manifest.json"
 VERIFIED: Final = "verified"
-ID: Final = re.compile(r"\d{8}T\d{6}Z-[A-Za-z0-9-]{1,60}")
+ID: Final = re.compile(r"\d{8}T\d{6}(?:\.\d{6})?Z-[A-Za-z0-9-]{1,60}")
 READERS: Final = 8
-MAX_SAME_SECOND: Final = 20
+MAX_SAME_TIME: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +90,14 @@ class Catalog:
         if len(errors) == len(self.stores):
             raise errors[0]
         backups, places = [], {}
-        for backup, by_store in sorted(found.items()):
+        for backup, by_store in found.items():
             first = next(iter(by_store.values()))
             if any(other != first for other in by_store.values()):
                 problems.append(f"{backup}: its manifests in {', '.join(by_store)} differ; neither is used")
                 continue
             backups.append(first)
             places[backup] = tuple(by_store)
+        backups.sort(key=lambda manifest: manifest.order)
         return Survey(tuple(backups), places, unfinished, tuple(problems))
 
     def places(self, cluster: str, backup: str) -> list[Store]:
@@ -145,7 +146,7 @@ class Catalog:
         found: dict[str, Verification] = {}
         for store in self.stores:
             found |= _ledger(store, cluster, backup)
-        return sorted(found.values(), key=lambda v: v.at)
+        return sorted(found.values(), key=lambda line: line.moment)
 
 
 def discard(store: Store, cluster: str, backup: str) -> None:
@@ -209,13 +210,13 @@ def _whole(store: Store, manifest: Manifest) -> None:
 
 
 def _add(store: Store, key: str, body: bytes) -> None:
-    for number in range(MAX_SAME_SECOND):
+    for number in range(MAX_SAME_TIME):
         try:
             store.put(f"{key}{f'.{number}' if number else ''}.json", [body])
             return
         except AlreadyThere:
             continue
-    raise store.wrong(key, f"expected at most {MAX_SAME_SECOND} verifications in a second, found more")
+    raise store.wrong(key, f"expected at most {MAX_SAME_TIME} verifications at one time, found more")
 
 
 def _ledger(store: Store, cluster: str, backup: str | None) -> dict[str, Verification]:

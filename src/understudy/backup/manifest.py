@@ -7,13 +7,15 @@ In a destination (`store`), everything of one backup lies under one prefix:
     CLUSTER/ID/verified/TIME-LEVEL.json  each `Verification`: the ledger, never overwritten
     CLUSTER/wal/SYSTEM/SEGMENT           sealed segments of write-ahead log of one server (by its system identifier)
 
-IDs sort by time. Times are ISO 8601 in UTC with seconds, for people and for retention; positions are bytes (LSN).
+Times are ISO 8601 in UTC with microseconds; the first backups have seconds, in their ids too, and stay readable: so
+what comes first is never decided by texts (`Manifest.order`, `moment`). Positions are bytes (LSN).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final
 
@@ -86,7 +88,7 @@ class Manifest:
     """One backup.
 
     Args:
-        id: ``20261121T074500Z-logical-1f2e3d``.
+        id: ``20261121T074500.123456Z-logical-1f2e3d``; older ones without the fraction.
         node, epoch: the primary it was taken from, and the epoch that held before *and* after.
         form: ``custom`` or ``directory`` (logical), ``tar`` (physical).
         scope: ``all``, ``schema-only``, or the names of the tables; then ``-NAME`` of each schema that was left out.
@@ -126,6 +128,11 @@ class Manifest:
     parts: tuple[Part, ...]
     recipients: tuple[str, ...]
     tool: str
+
+    @property
+    def order(self) -> tuple[datetime, str]:
+        """Sorts backups, the newest last: by when each was begun, which this host's clock said for all of them."""
+        return moment(self.started), self.id
 
     @property
     def whole(self) -> bool:
@@ -170,6 +177,17 @@ class Verification:
     sha256: Mapping[str, str]
     checks: tuple[Finding, ...]
     where: str
+
+    @property
+    def moment(self) -> datetime:
+        """When it ended."""
+        return moment(self.at)
+
+
+def moment(text: str) -> datetime:
+    """A time of these records, in UTC. Raises ValueError."""
+    found = datetime.fromisoformat(text)
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def encode(manifest: Manifest) -> bytes:

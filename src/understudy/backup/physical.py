@@ -18,7 +18,6 @@ import tarfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -234,11 +233,13 @@ def _copy(
 
 
 def _server_time(dsn: str) -> str:
-    """Now by the server's clock, rounded up: a recovery to a time before it, by that clock, needs an older backup."""
-    with connect(dsn, "clock") as connection:
-        row = connection.execute("SELECT ceil(extract(epoch FROM clock_timestamp()))::bigint").fetchone()
+    """Now by the server's clock: a recovery to a time before it, by that clock, needs an older backup."""
+    with connect(dsn, "clock", timezone="UTC") as connection:
+        row = connection.execute(
+            'SELECT to_char(clock_timestamp(), \'YYYY-MM-DD"T"HH24:MI:SS.US"Z"\')'
+        ).fetchone()
     assert row is not None
-    return datetime.fromtimestamp(row[0], UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return str(row[0])
 
 
 def _basebackup(dsn: str, binary: Path, identifier: str) -> Child:

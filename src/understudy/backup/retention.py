@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Final
 
-from understudy.backup.manifest import Kind, Level, Manifest, Verdict, Verification
+from understudy.backup.manifest import Kind, Level, Manifest, Verdict, Verification, moment
 from understudy.config_backup import Retention
 
 LEFTOVER_AGE: Final = timedelta(days=2)
@@ -51,7 +51,7 @@ def decide(
 ) -> Plan:
     """What to keep. ``now`` is in UTC; ``backups`` are of one cluster, in any order."""
     reasons: dict[str, list[str]] = {b.id: [] for b in backups}
-    ordered = sorted(backups, key=lambda b: (b.finished, b.id))
+    ordered = sorted(backups, key=lambda b: (moment(b.finished), b.order))
     verdicts = _verdicts(verifications)
     if policy.unlimited:
         _add(reasons, ordered, "no rule of [backup.retention] lets anything go")
@@ -79,9 +79,8 @@ def decide(
 def _verdicts(verifications: Sequence[Verification]) -> dict[str, dict[Level, bool] | None]:
     """By backup: the levels it passed; None where the newest conclusive verdict is FAIL."""
     found: dict[str, dict[Level, bool] | None] = {}
-    for one in sorted(
-        verifications, key=lambda v: (v.at, v.verdict is Verdict.FAIL)
-    ):  # in one second, FAIL wins
+    # Of two at the same time FAIL wins.
+    for one in sorted(verifications, key=lambda v: (v.moment, v.verdict is Verdict.FAIL)):
         if one.verdict is Verdict.FAIL:
             found[one.backup] = None
         elif one.verdict is Verdict.PASS:
@@ -169,5 +168,4 @@ def _add(reasons: dict[str, list[str]], backups: Iterable[Manifest], reason: str
 
 
 def _time(backup: Manifest) -> datetime:
-    time = datetime.fromisoformat(backup.finished)
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
+    return moment(backup.finished)

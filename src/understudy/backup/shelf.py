@@ -112,7 +112,7 @@ class Shelf:
             return replace(ours, problems=(*ours.problems, str(error)))
         return replace(
             ours,
-            backups=tuple(sorted((*ours.backups, *theirs.backups), key=lambda manifest: manifest.id)),
+            backups=tuple(sorted((*ours.backups, *theirs.backups), key=lambda manifest: manifest.order)),
             places={**ours.places, **dict.fromkeys(theirs.labels, (pgbackrest.NAME,))},
             problems=(*ours.problems, *theirs.problems),
         )
@@ -122,7 +122,7 @@ class Shelf:
         ours = self.catalog.verifications(self.cluster.name, backup)
         lines = self._theirs.lines() if self.pgbackrest is not None else ()
         theirs = [line for line in lines if backup in (None, line.backup)]
-        return sorted((*ours, *theirs), key=lambda line: line.at)
+        return sorted((*ours, *theirs), key=lambda line: line.moment)
 
     def places(self, manifest: Manifest) -> list[str]:
         """The names of where a backup is."""

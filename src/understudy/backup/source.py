@@ -215,13 +215,13 @@ class Guard:
 
 
 def new_id(kind: Kind) -> str:
-    """A fresh id of a backup that begins now: ``20261121T074500Z-logical-1f2e3d``."""
-    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{kind}-{secrets.token_hex(3)}"
+    """A fresh id of a backup that begins now: ``20261121T074500.123456Z-logical-1f2e3d``."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{kind}-{secrets.token_hex(3)}"
 
 
 def now_text() -> str:
     """Now, as manifests write it."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 @contextlib.contextmanager

@@ -44,7 +44,7 @@ class Progress:
     """How far a stream has come.
 
     Args:
-        what: names the backup and the part in every line, e.g. ``20261121T074500Z-logical-1f2e3d archive``.
+        what: names the backup and the part in every line, e.g. ``20261121T074500.123456Z-logical-1f2e3d archive``.
         total: bytes to come, before compression; None: unknown.
         tell: called with each line, at most every ``every`` seconds, and for each problem at once.
     """

@@ -25,7 +25,7 @@ from understudy.backup.authentic import Written
 from understudy.backup.catalog import Catalog, read_manifest
 from understudy.backup.keys import Keys, KeysError
 from understudy.backup.logical import ARCHIVE, RANGES, ROLES
-from understudy.backup.manifest import Finding, Kind, Level, Manifest, Verdict, Verification
+from understudy.backup.manifest import Finding, Kind, Level, Manifest, Verdict, Verification, moment
 from understudy.backup.pgbackrest import PgBackRest
 from understudy.backup.programs import version_of
 from understudy.backup.restore import Staged
@@ -336,20 +336,20 @@ def due(
     Args:
         now: aware, as every time in manifests is UTC.
     """
-    finished = {m.id: _time(m.finished) for m in manifests}
+    finished = {m.id: moment(m.finished) for m in manifests}
     if not finished:
         return []
     tried: dict[str, datetime] = {}
     proven: dict[str, datetime] = {}
     for line in verifications:
         if line.backup in finished and _DEPTH.index(line.level) >= _DEPTH.index(level):
-            at = _time(line.at)
+            at = line.moment
             tried[line.backup] = max(at, tried.get(line.backup, at))
             if line.verdict is not Verdict.INCONCLUSIVE:
                 proven[line.backup] = max(at, proven.get(line.backup, at))
-    begun = min((_time(v.at) for v in verifications), default=now)
+    begun = min((v.moment for v in verifications), default=now)
     since = {i: proven.get(i, max(made, begun)) for i, made in finished.items()}
-    newest = max(finished, key=lambda i: (finished[i], i))
+    newest = max(manifests, key=lambda m: m.order).id
     last_call = now - timedelta(days=cover_days - 2 * every_days)
     share = math.ceil(len(finished) * every_days / cover_days)
     queue = sorted(finished, key=lambda i: (tried.get(i, since[i]), i in tried, finished[i], i))
@@ -360,7 +360,3 @@ def due(
 
 
 _DEPTH: Final = (Level.BYTES, Level.ARCHIVE, Level.RESTORE)
-
-
-def _time(text: str) -> datetime:
-    return datetime.fromisoformat(text)

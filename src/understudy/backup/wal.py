@@ -238,7 +238,7 @@ def coverage(
         present: system identifier of the present primary; empty where it is not known.
     """
     by_system = {archived.system: archived for archived in archives}
-    physical = sorted((m for m in manifests if m.kind is Kind.PHYSICAL), key=lambda m: m.id)
+    physical = sorted((m for m in manifests if m.kind is Kind.PHYSICAL), key=lambda m: m.order)
     return tuple(
         _covered(m, by_system.get(m.system_identifier, Archived(system=m.system_identifier)), present)
         for m in physical

@@ -156,10 +156,10 @@ def stock(
     problems: Sequence[str],
 ) -> Stock:
     """The summary. ``backups``: oldest first; ``verifications``: in any order."""
-    ledger = sorted(verifications, key=lambda found: found.at)
+    ledger = sorted(verifications, key=lambda found: found.moment)
     told = {found.backup: found for found in ledger}
     told |= {found.backup: found for found in ledger if found.verdict is not Verdict.INCONCLUSIVE}
-    by_time = sorted(backups, key=lambda manifest: manifest.id, reverse=True)
+    by_time = sorted(backups, key=lambda manifest: manifest.order, reverse=True)
     whole = [m for m in by_time if m.whole]
     proving = {m.id for m in whole}
     each = {next(m.id for m in whole if m.kind is kind) for kind in {m.kind for m in whole}}

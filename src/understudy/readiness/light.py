@@ -150,7 +150,7 @@ def _backup(facts: Facts, wanted: Wanted, now: float) -> Item:
         return Item(
             name="backup", light=Light.RED, detail=_PARTIAL if facts.backups else "there is no backup"
         )
-    newest = max(whole, key=lambda manifest: manifest.finished)
+    newest = max(whole, key=lambda manifest: manifest.order)
     age = now - _when(newest.finished)
     return Item(
         name="backup",
@@ -166,7 +166,7 @@ def _verification(facts: Facts, wanted: Wanted, now: float) -> Item:
         return Item(name=name, light=Light.OFF, detail="there is nothing to be proven")
     if _silent(facts):
         return Item(name=name, light=Light.AMBER, detail=_UNSEEN)
-    newest = max(facts.verifications, key=lambda found: found.at, default=None)
+    newest = max(facts.verifications, key=lambda found: found.moment, default=None)
     if newest is not None and newest.verdict is Verdict.FAIL:
         return Item(name=name, light=Light.RED, detail=f"the newest one, of {newest.backup}, failed")
     whole = {manifest.id for manifest in facts.backups if manifest.whole}
@@ -181,7 +181,7 @@ def _verification(facts: Facts, wanted: Wanted, now: float) -> Item:
             light=Light.RED,
             detail="no backup of the whole database was ever restored and compared",
         )
-    last = max(proven, key=lambda found: found.at)
+    last = max(proven, key=lambda found: found.moment)
     age = now - _when(last.at)
     return Item(
         name=name,
