@@ -19,6 +19,7 @@ import fcntl
 import mmap
 import os
 import stat
+import threading
 import time
 import weakref
 from collections.abc import Iterator
@@ -83,6 +84,9 @@ class LeaseFile:
         self._behind: list[ProcessSlot] = []  # those that still count in the file before this one
         self._last: tuple[bytes, Lease | None] = (b"", None)  # one object: threads replace it as a whole
         self._map: mmap.mmap | None = None
+        # Held by whoever writes or maps anew: a record and its sequence go to one file, a slot moves once.
+        self._lock = threading.RLock()
+        _files.add(self)
         self._open()
 
     def _open(self) -> None:
@@ -117,14 +121,15 @@ class LeaseFile:
         Costs a copy of 512 bytes and a comparison as long as nothing changed. The deadline is for the caller
         to check. The same object is returned while the bytes are the same.
         """
-        state = self._map[:STATE_END] if self._map is not None else b""
+        mapped = self._map
+        state = mapped[:STATE_END] if mapped is not None else b""
         last = self._last
         if state == last[0]:
             return last[1]
         for _ in range(4):  # two writes during one copy tear it; five in a row do not happen
-            if (lease := decode(state)) is not None:
+            if (lease := decode(state)) is not None or mapped is None:
                 break
-            state = self._mapped()[:STATE_END]
+            state = mapped[:STATE_END]
         if lease is not None:
             self._last = (state, lease)
         return lease
@@ -185,24 +190,29 @@ class LeaseFile:
         """
         if not self.path.parent.is_dir():
             return False  # the whole cluster was removed from this host, and nobody else would see a new file
+        with self._lock:
+            replaced = self._is_replaced()
+            if replaced:
+                # The former map stays: a thread may be reading it right now. It is freed with its last reference.
+                self._open()
+                self._behind = list(self._slots)
+            while self._behind:  # also what was left when the last attempt failed
+                self._behind[-1].move(self._claim())
+                self._behind.pop()
+        return replaced
+
+    def _is_replaced(self) -> bool:
         try:
             status = self.path.stat()
-            replaced = (status.st_dev, status.st_ino) != self._file or status.st_size < _SIZE
         except FileNotFoundError:
-            replaced = True
-        if replaced:
-            # The former map stays: a thread may be reading it right now. It is freed with its last reference.
-            self._open()
-            self._behind = list(self._slots)
-        while self._behind:  # also what was left when the last attempt failed
-            self._behind[-1].move(self._claim())
-            self._behind.pop()
-        return replaced
+            return True
+        return (status.st_dev, status.st_ino) != self._file or status.st_size < _SIZE
 
     def register(self) -> ProcessSlot:
         """A slot for this process. Raises `LeaseError` when all 1024 are taken by living processes."""
-        slot = ProcessSlot(self._claim())
-        self._slots.add(slot)
+        with self._lock:  # a slot claimed in a file that is replaced before it is listed would stay there
+            slot = ProcessSlot(self._claim())
+            self._slots.add(slot)
         return slot
 
     def _claim(self) -> memoryview:
@@ -298,15 +308,31 @@ class LeaseFile:
         The lock belongs to an open file description of its own: threads exclude each other, a forked child
         does not inherit it, and the kernel drops it when the holder dies.
         """
-        try:
-            fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
-        except OSError as ex:
-            raise LeaseError(f"{self.path}: cannot lock the lease file: {ex.strerror}") from ex
-        try:
-            with _locked(fd, self.path):
-                yield
-        finally:
-            os.close(fd)
+        with self._lock:
+            try:
+                fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
+            except OSError as ex:
+                raise LeaseError(f"{self.path}: cannot lock the lease file: {ex.strerror}") from ex
+            try:
+                with _locked(fd, self.path):
+                    status = os.fstat(fd)
+                    if (status.st_dev, status.st_ino) != self._file:
+                        raise LeaseError(f"{self.path}: somebody has just replaced the lease file; try again")
+                    yield
+            finally:
+                os.close(fd)
+
+
+_files: weakref.WeakSet[LeaseFile] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    """A thread of the parent, of which the child knows nothing, may have held a lock."""
+    for file in list(_files):
+        file._lock = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 @contextmanager

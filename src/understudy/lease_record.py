@@ -98,6 +98,8 @@ def encode(sequence: int, lease: Lease) -> bytes:
 
 def decode(state: bytes) -> Lease | None:
     """The record that counts in these first `STATE_END` bytes of the file, or None if they are not whole."""
+    if len(state) < STATE_END:
+        return None
     magic, layout, _ = HEADER.unpack_from(state)
     if magic != MAGIC or layout != LAYOUT:
         return None

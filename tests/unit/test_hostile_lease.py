@@ -140,6 +140,13 @@ def test_a_torn_sequence_is_one_of_the_two_or_none(
     assert decode(bytes(state)) in (None, former, following)
 
 
+@given(leases, anything_64, st.integers(0, STATE_END - 1))
+def test_bytes_that_end_early_are_no_lease(lease: Lease, sequence: int, length: int) -> None:
+    """Also where the record that counts would be whole: what is cut is not our file."""
+    state = state_of(sequence, {sequence & 1: encode(sequence, lease)})
+    assert decode(bytes(state[:length])) is None
+
+
 @given(leases, leases, anything_64, anything_64)
 def test_a_record_counts_only_under_the_sequence_it_was_written_for(
     one: Lease, other: Lease, written_as: int, found_as: int

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import random
 import signal
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -178,6 +180,61 @@ def test_a_folder_that_was_removed_is_not_made_anew(tmp_path: Path) -> None:
 # --- process slots ------------------------------------------------------------------------------------------
 
 
+def test_threads_that_see_a_replaced_file_at_once_move_each_slot_once(path: Path) -> None:
+    """A slot that moved twice would be counted in two places, and one of them by nobody: a call that never ends."""
+    file = LeaseFile(path)
+    slots = [file.register() for _ in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(40):
+            tags = [slot.enter() for slot in slots]
+            path.unlink()
+            go = threading.Barrier(4)
+            for done in [pool.submit(lambda go=go: (go.wait(60), file.refresh())) for _ in range(4)]:
+                done.result()
+            assert [view.in_flight for view in LeaseFile(path).processes()] == [1] * len(slots)
+            for slot, tag in zip(slots, tags, strict=True):
+                slot.leave(tag)
+            assert LeaseFile(path).quiet(before_epoch=9) == []
+
+
+def test_a_write_that_is_promised_is_in_the_file_that_others_map(path: Path) -> None:
+    """Whoever maps a replaced file anew meanwhile: a record and its sequence never go to two files."""
+    file = LeaseFile(path)
+    stop = threading.Event()
+
+    def refresh() -> None:
+        while not stop.is_set():
+            with contextlib.suppress(LeaseError):  # a busy machine: the lock was held for too long
+                file.refresh()
+
+    with ThreadPoolExecutor(2) as pool:
+        others = [pool.submit(refresh) for _ in range(2)]
+        try:
+            for epoch in range(1, 200):
+                path.unlink(missing_ok=True)
+                with contextlib.suppress(LeaseError):
+                    if file.write(make(epoch)):
+                        assert LeaseFile(path).read() == make(epoch)
+        finally:
+            stop.set()
+        for other in others:
+            other.result()
+
+
+def test_a_file_that_was_cut_short_is_a_clear_error_in_every_thread(path: Path) -> None:
+    file = LeaseFile(path)
+    slots = [file.register() for _ in range(2)]
+    path.unlink()
+    path.write_bytes(b"UNDRSTDY")
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(file.refresh) for _ in range(4)]:
+            with pytest.raises(LeaseError, match="found 8 bytes"):
+                done.result()
+    path.unlink()
+    assert file.refresh()
+    assert len(LeaseFile(path).processes()) == len(slots)
+
+
 def test_quiet_counts_calls_of_older_epochs_only(path: Path) -> None:
     file = LeaseFile(path)
     slot = file.register()
@@ -247,12 +304,15 @@ def test_slots_of_dead_processes_are_freed(path: Path) -> None:
     assert file.processes() == []
 
 
-def test_a_full_table_is_a_clear_error(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_table_is_a_clear_error(path: Path) -> None:
     file = LeaseFile(path)
-    slots = [file.register() for _ in range(PROCESS_SLOTS)]
+    slot = file.register()
+    for number in range(1, PROCESS_SLOTS):
+        words = file._slot(number)
+        words[PID], words[START] = os.getpid(), start_time(os.getpid()) or 0
     with pytest.raises(LeaseError, match="1024 process slots are taken"):
         file.register()
-    slots[500].release()
+    slot.release()
     file.register()
 
 
