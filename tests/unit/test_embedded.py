@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+from collections import deque
 from pathlib import Path
 
 import pytest
 
-from understudy.embedded import EmbeddedError, EmbeddedPostgreSQL, processes, programs
+from understudy.embedded import EmbeddedError, EmbeddedPostgreSQL, postgresql, processes, programs
 from understudy.embedded.postgresql import PORTS, free_port
 
 SLEEPER = [sys.executable, "-c", "import signal; print('up', flush=True); signal.pause()"]
@@ -94,6 +96,36 @@ def test_free_ports_are_below_those_of_outgoing_connections() -> None:
     assert len(ports) > 1
 
 
+TAKE = """
+import sys; from understudy.embedded import postgresql
+postgresql.PORTS = range(int(sys.argv[1]), int(sys.argv[1]) + 1)
+postgresql.free_port()
+"""
+
+
+def test_a_free_port_is_nobody_elses_until_its_server_listens_and_afterwards() -> None:
+    port = free_port()
+    elsewhere = [sys.executable, "-c", TAKE, str(port)]
+    for _ in range(2):  # a server that is killed comes back
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port))
+        refused = subprocess.run(elsewhere, capture_output=True, text=True, check=False)
+        assert "found 1 taken ones" in refused.stderr
+        with socket.create_server(("127.0.0.1", port)):
+            socket.create_connection(("127.0.0.1", port)).close()
+
+
+def test_ports_are_kept_in_reserve_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgresql, "_reserved", deque[socket.socket]())
+    monkeypatch.setattr(postgresql, "RESERVED", 2)
+    first, second, third = (free_port() for _ in range(3))
+    assert [held.getsockname()[1] for held in postgresql._reserved] == [second, third]
+    with socket.socket() as given_back:
+        given_back.bind(("127.0.0.1", first))
+    for held in postgresql._reserved:
+        held.close()
+
+
 def test_a_server_that_was_not_created_says_what_to_do(tmp_path: Path) -> None:
     server = EmbeddedPostgreSQL(tmp_path / "oak", name="oak")
     for attempt in (server.start, server.dsn, lambda: server.port):
@@ -131,7 +163,7 @@ def test_processes_are_found_by_folder_and_program_and_waited_for(tmp_path: Path
         assert processes.state(child.pid) == "T"
         assert processes.alive(child.pid)
         processes.send([child.pid], signal.SIGKILL)
-        assert processes.wait_gone([child.pid], 5) == set()
+        assert processes.wait_gone([child.pid], 60) == set()
         assert not processes.alive(child.pid)  # a zombie until its parent looks
     assert processes.state(child.pid) is None
     processes.send([child.pid], signal.SIGKILL)  # gone is no error

@@ -16,7 +16,7 @@ from understudy.demo.lab import CLUSTER, DATABASE, NODES, Lab
 from understudy.embedded.haproxy import BACKEND, Configuration, EmbeddedHaproxy, driven
 from understudy.embedded.pgbouncer import EmbeddedPgBouncer
 
-READY = 20.0  # seconds
+READY = 60.0  # seconds
 
 
 @contextmanager

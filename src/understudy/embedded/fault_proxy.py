@@ -34,7 +34,7 @@ CHUNK = 64 * 1024  # bytes read at once
 PENDING = 256  # chunks held per direction while they are late, before the sender is slowed down
 SLICE = 0.02  # seconds of a slow line's time that one piece takes
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER with zero seconds: close sends RST instead of FIN
-FLUSH_TIMEOUT = 1.0  # seconds that a peer has to take the bytes before a reset
+FLUSH_TIMEOUT = 10.0  # seconds that a peer has to take the bytes before a reset
 SWITCH_TIMEOUT = 10.0  # seconds
 
 
@@ -247,7 +247,7 @@ class FaultProxy:
         self._answers = True
         self._links: set[_Link] = set()
         self._server: asyncio.Server | None = None
-        self._reserved: socket.socket | None = _bound(listen_port)
+        self._reserved = _bound(listen_port)  # for good: an outgoing connection could be given it in between
         self.port: int = self._reserved.getsockname()[1]
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="fault-proxy", daemon=True)
@@ -262,8 +262,7 @@ class FaultProxy:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
-        if self._reserved is not None:
-            self._reserved.close()
+        self._reserved.close()
 
     def pass_through(self) -> None:
         """Forward everything again, listening or not before. Connections that lost bytes are reset."""
@@ -352,14 +351,12 @@ class FaultProxy:
 
     async def _listen(self) -> None:
         if self._server is None:
-            self._server = await asyncio.start_server(self._serve, sock=self._reserved)
-            self._reserved = None
+            self._server = await asyncio.start_server(self._serve, sock=_bound(self.port))
 
     async def _unlisten(self) -> None:
         if self._server is not None:
             self._server.close()
             self._server = None
-            self._reserved = _bound(self.port)
 
     async def _serve(self, reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
         link = _Link(client)
@@ -392,7 +389,7 @@ def _unsent(writer: asyncio.StreamWriter) -> int:
 
 
 def _bound(port: int) -> socket.socket:
-    """A socket that reserves a loopback port: nobody can take it, and connecting to it is refused."""
+    """A socket that reserves a loopback port: connecting to it is refused until another socket like it listens."""
     reserved = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     reserved.bind((HOST, port))

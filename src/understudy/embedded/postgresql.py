@@ -25,6 +25,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -36,9 +37,11 @@ from understudy.embedded.errors import EmbeddedError
 
 HOST = "127.0.0.1"
 PORTS = range(20000, 32768)  # below the ports Linux gives to outgoing connections (32768-60999)
+RESERVED = 64  # ports that a process keeps for servers that it may start
 SUPERUSER = "postgres"
 STOP_SIGNALS = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 READY_POLL_S = 0.005
+_reserved: deque[socket.socket] = deque()
 
 SETTINGS: Mapping[str, str] = MappingProxyType(
     {
@@ -169,7 +172,7 @@ class EmbeddedPostgreSQL:
             self._initialise()
         self._write_settings()
 
-    def start(self, timeout_s: float = 20) -> None:
+    def start(self, timeout_s: float = 60) -> None:
         """Start the server and return when it accepts connections; nothing to do where it runs.
 
         After `kill`, waits for processes that are still ending. Raises `EmbeddedError`, with the last lines of the
@@ -191,7 +194,7 @@ class EmbeddedPostgreSQL:
             self.kill()
             raise
 
-    def stop(self, mode: Literal["smart", "fast", "immediate"] = "fast", timeout_s: float = 20) -> None:
+    def stop(self, mode: Literal["smart", "fast", "immediate"] = "fast", timeout_s: float = 60) -> None:
         """Stop the server as `pg_ctl stop -m mode` does; a frozen one is thawed for it.
 
         Raises `EmbeddedError` where a process is left after `timeout_s` seconds: a smart stop waits for its clients,
@@ -206,7 +209,7 @@ class EmbeddedPostgreSQL:
             raise self._error(f"a {mode} stop", found, "Stop with mode 'immediate', or kill().")
         self._reap()
 
-    def kill(self, *, whole: bool = True, timeout_s: float = 10) -> None:
+    def kill(self, *, whole: bool = True, timeout_s: float = 60) -> None:
         """Kill the server with SIGKILL and return when none of its processes is left.
 
         With `whole` every process at the same moment, as when the host is lost; else only the postmaster, whose
@@ -390,16 +393,29 @@ class EmbeddedPostgreSQL:
 
 
 def free_port() -> int:
-    """A TCP port of `PORTS` that nobody on 127.0.0.1 listens on at this moment. Raises `EmbeddedError` if none."""
-    for port in random.sample(PORTS, 200):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((HOST, port))
-            return port
+    """A TCP port of `PORTS` on 127.0.0.1 that is nobody's. Raises `EmbeddedError` if there is none.
+
+    It stays reserved, also while the server that it is for does not run: this process keeps a socket bound to it, until
+    it has been asked for `RESERVED` more. Nobody else gets it here; whoever binds it with SO_REUSEADDR, as servers do,
+    may listen on it (socket(7)), and until then connecting to it is refused.
+    """
+    candidates = random.SystemRandom().sample(PORTS, min(200, len(PORTS)))  # whatever a test has seeded
+    for port in candidates:
+        held = socket.socket()
+        try:
+            held.bind((HOST, port))  # without SO_REUSEADDR, which would also take what others have reserved
+        except OSError:
+            held.close()
+            continue
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        _reserved.append(held)
+        if len(_reserved) > RESERVED:
+            _reserved.popleft().close()
+        return port
     raise EmbeddedError(
         HOST,
         expected=f"a free port in {PORTS.start}-{PORTS.stop - 1}",
-        found="200 taken ones",
+        found=f"{len(candidates)} taken ones",
         next_step="Stop servers that nobody needs.",
     )
 

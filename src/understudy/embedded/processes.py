@@ -84,7 +84,7 @@ def wait_gone(pids: Iterable[int], timeout_s: float) -> set[int]:
             os.close(descriptor)
 
 
-def wait_stopped(pids: Iterable[int], timeout_s: float = 2.0) -> None:
+def wait_stopped(pids: Iterable[int], timeout_s: float = 60) -> None:
     """Wait until SIGSTOP has taken effect on each process: it is delivered a moment after `send` returns."""
     deadline = time.monotonic() + timeout_s
     for pid in pids:
