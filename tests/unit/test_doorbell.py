@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,8 +41,10 @@ def test_anything_else_only_rings(data: bytes) -> None:
     assert doubts_in(data) == 0
 
 
-def descriptors() -> int:
-    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+def listening(path: Path) -> int:
+    """How many sockets are bound to that path, or were before its file was removed."""
+    lines = Path("/proc/net/unix").read_text().splitlines()
+    return sum(line.endswith(f" {path}") for line in lines)
 
 
 async def test_an_agent_that_was_superseded_leaves_its_successors_doorbell_alone(tmp_path: Path) -> None:
@@ -60,18 +64,29 @@ async def test_an_agent_that_was_superseded_leaves_its_successors_doorbell_alone
 async def test_opened_again_it_has_one_socket(tmp_path: Path) -> None:
     """An agent that loses its place and gets it back."""
     doorbell = Doorbell(tmp_path / "main.sock", lambda _: None)
-    before = descriptors()
     await doorbell.open()
     await doorbell.open()
-    doorbell.close()
     await asyncio.sleep(0)  # transports close with the next turn of the loop
-    assert descriptors() == before
+    assert listening(doorbell.path) == 1
+    doorbell.close()
+    await asyncio.sleep(0)
+    assert listening(doorbell.path) == 0
 
 
-async def test_a_path_too_long_for_a_socket_is_told_with_what_to_do(tmp_path: Path) -> None:
+async def test_a_path_too_long_for_a_socket_is_told_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / ("x" * 120)
     folder.mkdir()
-    before = descriptors()
-    with pytest.raises(UnderstudyError, match=r"main\.sock: .*shorter"):
-        await Doorbell(folder / "main.sock", lambda _: None).open()
-    assert descriptors() == before
+    made: list[socket.socket] = []
+
+    class Noted(socket.socket):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            made.append(self)
+
+    with monkeypatch.context() as noted:
+        noted.setattr(socket, "socket", Noted)
+        with pytest.raises(UnderstudyError, match=r"main\.sock: .*shorter"):
+            await Doorbell(folder / "main.sock", lambda _: None).open()
+    assert [one.fileno() for one in made] == [-1], "it is closed"

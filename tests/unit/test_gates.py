@@ -181,7 +181,7 @@ def keeper(door: Door, now: float = 100.0) -> tuple[GateKeeper, list[tuple[str, 
 async def told(made: GateKeeper, door: Door, count: int) -> list[str]:
     """Run the keeper until the door has been told so much."""
     task = asyncio.create_task(made.run())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while len(door.told) < count:
             await asyncio.sleep(0.001)
     task.cancel()

@@ -49,17 +49,19 @@ async def test_a_sum_that_takes_too_long_does_not_fail_every_look() -> None:
 async def test_a_folder_that_hangs_is_said_and_asked_by_one_thread_only(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    now, release, asked = [0.0], threading.Event(), list[str]()
+    now, release, asked, begun = [0.0], threading.Event(), list[str](), threading.Event()
 
     def hang(path: str) -> os.statvfs_result:
         asked.append(path)
+        begun.set()
         release.wait()
         return os.statvfs_result((4096, 4096, 100, 50, 50, 0, 0, 0, 0, 255))
 
     monkeypatch.setattr(disks.os, "statvfs", hang)
     found = Disks((Disk(node="a", path="/far/away"),), lambda: now[0])
     try:
-        for _ in range(10):
+        for number in range(10):
+            assert number == 0 or begun.wait(60)
             assert await found.share("a", None) == (None, "")  # type: ignore[arg-type]
             now[0] += 30
         share, error = await found.share("a", None)  # type: ignore[arg-type]

@@ -119,7 +119,7 @@ def test_what_was_written_survives_kill_9_of_the_writer(tmp_path: Path) -> None:
     SqliteWitness(path).write(a_state(), expected=0)
     writer = SPAWN.Process(target=write_until_killed, args=(str(path), str(report)))
     writer.start()
-    give_up = time.monotonic() + 30
+    give_up = time.monotonic() + 60
     while time.monotonic() < give_up and (not report.exists() or report.stat().st_size < 100):
         time.sleep(0.01)
     assert writer.pid is not None

@@ -109,9 +109,10 @@ async def world(
     second: str = "supabase",
     **policy: object,
 ) -> AsyncIterator[World]:
-    """Both nodes well, home is primary, this agent acts."""
+    """Both nodes well, home is primary, this agent acts. What was seen stays fresh however busy the machine is."""
     made = cluster(first=first, second=second)
-    made = replace(made, policy=replace(made.policy, **policy))  # type: ignore[arg-type]
+    patient = {"lease_ttl": 300.0, "agent_takeover": 300.0} | policy
+    made = replace(made, policy=replace(made.policy, **patient))  # type: ignore[arg-type]
     directory.mkdir(exist_ok=True)
     witness = SqliteWitness(directory / "witness.db")
     written = witness.write(state(), expected=0)
