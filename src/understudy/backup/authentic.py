@@ -1,10 +1,12 @@
-"""Who wrote a manifest: a keyed hash (HMAC-SHA-256) of it, under a key derived from ours, stands in the same object.
+"""Who wrote a manifest, or a line of the ledger: a keyed hash (HMAC-SHA-256) under a key derived from ours is with it.
 
     {"format": 1, "backup": {...}, "mac": {"key": "k0123456789abcdef", "hmac": "..."}}
+    {"format": 1, "verification": {...}, "mac": {...}}
 
 Whoever can write into a destination and has no key of ours can then neither change what a manifest says (rows,
-fingerprints, hashes of parts) nor put one backup in another's place: cluster and id are within what is hashed. A
-recipient of age proves nothing about a writer, so with recipients alone there is no such hash.
+fingerprints, hashes of parts), nor put one backup in another's place, nor say of a backup that it was proven, or is
+bad: cluster and id are within what is hashed. A recipient of age proves nothing about a writer, so with recipients
+alone there is no such hash.
 """
 
 from __future__ import annotations
@@ -13,11 +15,16 @@ import json
 from enum import StrEnum
 from typing import Any, Final
 
+from understudy import strict_json
 from understudy.backup import manifest as records
 from understudy.backup.keys import Keys
-from understudy.backup.manifest import Manifest
+from understudy.backup.manifest import Manifest, Verification
 
+LINE: Final = "verification"
+"""Where a line of the ledger stands in its object."""
+_BACKUP: Final = "backup"
 _PURPOSE: Final = b"understudy backup manifest\0"
+_LINE_PURPOSE: Final = b"understudy backup verification\0"
 
 
 class Written(StrEnum):
@@ -45,17 +52,35 @@ SAID: Final = {
 
 def encode(manifest: Manifest, keys: Keys | None) -> bytes:
     """The manifest as an object, with its hash where there is a key of ours."""
-    text = records.encode(manifest)
+    return _signed(records.encode(manifest), keys, _PURPOSE, _BACKUP)
+
+
+def encode_line(line: Verification, cluster: str, keys: Keys | None) -> bytes:
+    """A line of a cluster's ledger as an object, with its hash where there is a key of ours."""
+    text = strict_json.encode(line, layout=records.FORMAT, key=LINE, indent=1).encode()
+    return _signed(text, keys, _of_line(cluster), LINE)
+
+
+def written(text: bytes, keys: Keys | None) -> Written:
+    """By whom an object was written that `manifest.decode` accepts."""
+    return _writer(text, keys, _PURPOSE, _BACKUP)
+
+
+def written_line(text: bytes, cluster: str, keys: Keys | None) -> Written:
+    """By whom a line of that cluster's ledger was written."""
+    return _writer(text, keys, _of_line(cluster), LINE)
+
+
+def _signed(text: bytes, keys: Keys | None, purpose: bytes, key: str) -> bytes:
     body: dict[str, Any] = json.loads(text)
-    made = None if keys is None else keys.authenticate(_message(body))
+    made = None if keys is None else keys.authenticate(_message(purpose, body[key]))
     if made is None:
         return text
     body["mac"] = {"key": made[0], "hmac": made[1]}
     return json.dumps(body, indent=1).encode()
 
 
-def written(text: bytes, keys: Keys | None) -> Written:
-    """By whom an object was written that `manifest.decode` accepts."""
+def _writer(text: bytes, keys: Keys | None, purpose: bytes, key: str) -> Written:
     if keys is None or not keys.ours:
         return Written.UNKEYED
     body = json.loads(text)
@@ -66,12 +91,17 @@ def written(text: bytes, keys: Keys | None) -> Written:
         or not isinstance(mac.get("hmac"), str)
     ):
         return Written.ANYBODY
-    fits = keys.authentic(mac["key"], mac["hmac"], _message(body))
+    fits = keys.authentic(mac["key"], mac["hmac"], _message(purpose, body[key]))
     if fits is None:
         return Written.ELSEWHERE
     return Written.US if fits else Written.SOMEBODY
 
 
-def _message(body: dict[str, Any]) -> bytes:
+def _of_line(cluster: str) -> bytes:
+    """A line names its backup, and not the cluster."""
+    return _LINE_PURPOSE + cluster.encode() + b"\0"
+
+
+def _message(purpose: bytes, record: dict[str, Any]) -> bytes:
     """What is hashed: the record itself, whatever its spaces and its order."""
-    return _PURPOSE + json.dumps(body["backup"], sort_keys=True, separators=(",", ":")).encode()
+    return purpose + json.dumps(record, sort_keys=True, separators=(",", ":")).encode()

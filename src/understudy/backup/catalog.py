@@ -6,8 +6,9 @@ not answer is a problem too, and only where none answers is there an error.
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
@@ -42,6 +43,30 @@ class Survey:
     places: Mapping[str, tuple[str, ...]]
     unfinished: Mapping[str, tuple[str, ...]]
     problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Proofs:
+    """The ledger.
+
+    Args:
+        lines: what counts, oldest first: written by a holder of a key of ours; where we have none, whoever wrote them.
+        unvouched: lines of which nobody can say who wrote them (made by an older version, or by a key that is not
+            here), oldest first. They prove nothing.
+        problems: one sentence for each line that was changed, or is in another's place, or cannot be read.
+    """
+
+    lines: tuple[Verification, ...]
+    unvouched: tuple[Verification, ...]
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A line as one destination has it."""
+
+    line: Verification
+    vouched: bool
 
 
 class Catalog:
@@ -123,7 +148,7 @@ class Catalog:
 
     def record(self, cluster: str, verification: Verification) -> None:
         """Add a line to the ledger, beside every copy of the backup. Raises `StoreError` where it fits nowhere."""
-        body = strict_json.encode(verification, layout=records.FORMAT, key="verification", indent=1).encode()
+        body = authentic.encode_line(verification, cluster, self._keys)
         time = re.sub(r"[:\-]", "", verification.at)
         key = f"{cluster}/{verification.backup}/{VERIFIED}/{time}-{verification.level}"
         done, errors = 0, []
@@ -142,11 +167,23 @@ class Catalog:
             )
 
     def verifications(self, cluster: str, backup: str | None = None) -> list[Verification]:
-        """The ledger of one backup or of all, oldest first; each line once. Lines that cannot be read are left out."""
-        found: dict[str, Verification] = {}
+        """What counts of the ledger, of one backup or of all, oldest first."""
+        return list(self.ledger(cluster, backup).lines)
+
+    def ledger(self, cluster: str, backup: str | None = None) -> Proofs:
+        """The ledger of one backup or of all; each line once, however many destinations have it."""
+        found: dict[str, _Line] = {}
+        problems: list[str] = []
         for store in self.stores:
-            found |= _ledger(store, cluster, backup)
-        return sorted(found.values(), key=lambda line: line.moment)
+            for key, line in _ledger(store, cluster, backup, self._keys, problems):
+                if line.vouched or key not in found:
+                    found[key] = line
+        lines = sorted(found.values(), key=lambda one: one.line.moment)
+        return Proofs(
+            lines=tuple(one.line for one in lines if one.vouched),
+            unvouched=tuple(one.line for one in lines if not one.vouched),
+            problems=tuple(problems),
+        )
 
 
 def discard(store: Store, cluster: str, backup: str) -> None:
@@ -219,27 +256,37 @@ def _add(store: Store, key: str, body: bytes) -> None:
     raise store.wrong(key, f"expected at most {MAX_SAME_TIME} verifications at one time, found more")
 
 
-def _ledger(store: Store, cluster: str, backup: str | None) -> dict[str, Verification]:
-    """The lines of one destination by key; what cannot be read is left out."""
-    found = {}
-    try:
+def _ledger(
+    store: Store, cluster: str, backup: str | None, keys: Keys | None, problems: list[str]
+) -> Iterator[tuple[str, _Line]]:
+    """The lines of one destination by key. One that does not answer has none: `Catalog.survey` tells it."""
+    with contextlib.suppress(StoreError):
         ids = [i for i in store.folders(f"{cluster}/") if ID.fullmatch(i)] if backup is None else [backup]
         for one in ids:
             for item in store.list(f"{cluster}/{one}/{VERIFIED}/"):
-                found[item.key] = _line(store, item.key)
-    except StoreError:
-        pass
-    return {key: line for key, line in found.items() if line is not None}
+                found = _line(store, cluster, one, item.key, keys)
+                if isinstance(found, _Line):
+                    yield item.key, found
+                elif found:
+                    problems.append(found)
 
 
-def _line(store: Store, key: str) -> Verification | None:
+def _line(store: Store, cluster: str, backup: str, key: str, keys: Keys | None) -> _Line | str:
+    """The line; a sentence where it counts for nobody; an empty text where it went away meanwhile."""
     what = f"{store.name}: {key}"
     try:
-        return strict_json.decode(
-            Verification, store.read(key), layout=records.FORMAT, key="verification", what=what
-        )
-    except (RecordError, StoreError):
-        return None
+        text = store.read(key)
+        line = strict_json.decode(Verification, text, layout=records.FORMAT, key=authentic.LINE, what=what)
+        by = authentic.written_line(text, cluster, keys)
+    except Missing:
+        return ""
+    except (RecordError, StoreError) as error:
+        return str(error)
+    if by is Written.SOMEBODY:
+        return f"{what}: was changed by somebody without our key; it proves nothing, find out who can write there"
+    if line.backup != backup:
+        return f"{what}: expected a line about {backup}, found one about {line.backup}; it proves nothing"
+    return _Line(line, by in (Written.US, Written.UNKEYED))
 
 
 def _has(store: Store, key: str) -> bool:

@@ -1,4 +1,8 @@
-"""What was proven of backups that lie in no destination of ours: a file of this host, beside the witness."""
+"""What was proven of backups that lie in no destination of ours: a file of this host, beside the witness.
+
+It is not authenticated as the lines in a destination are: whoever can change it can change the witness, and read the
+key.
+"""
 
 from __future__ import annotations
 

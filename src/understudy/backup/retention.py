@@ -47,12 +47,18 @@ class Plan:
 
 
 def decide(
-    backups: Sequence[Manifest], verifications: Sequence[Verification], policy: Retention, now: datetime
-) -> Plan:
-    """What to keep. ``now`` is in UTC; ``backups`` are of one cluster, in any order."""
+    backups: Sequence[Manifest], verifications: Sequence[Verification], policy: Retention, now: datetime, *,
+    unvouched: Sequence[Verification] = (),
+) -> Plan:  # fmt: skip
+    """What to keep. ``now`` is in UTC; ``backups`` are of one cluster, in any order.
+
+    Args:
+        unvouched: lines of the ledger of which nobody can say who wrote them. What they say was proven takes no
+            place from what was, and is not deleted either: it may be true.
+    """
     reasons: dict[str, list[str]] = {b.id: [] for b in backups}
     ordered = sorted(backups, key=lambda b: (moment(b.finished), b.order))
-    verdicts = _verdicts(verifications)
+    verdicts, claims = _verdicts(verifications), _verdicts(unvouched)
     if policy.unlimited:
         _add(reasons, ordered, "no rule of [backup.retention] lets anything go")
     by_series: dict[tuple[str, ...], list[Manifest]] = {}
@@ -62,12 +68,10 @@ def decide(
         good = [b for b in series if verdicts.get(b.id, {}) is not None]
         _by_rules(reasons, series, good, policy, now)
         for level in Level:
-            passed = [b for b in good if (verdicts.get(b.id) or {}).get(level)]
-            _add(
-                reasons,
-                passed[-policy.verified :],
-                f"one of the newest {policy.verified} that passed {level}",
-            )
+            why = f"one of the newest {policy.verified} that passed {level}"
+            _add(reasons, _passed(good, verdicts, level)[-policy.verified :], why)
+            if claimed := [b for b in _passed(good, claims, level) if b.id not in verdicts]:
+                _add(reasons, claimed[-policy.verified :], f"{why}, as unsigned lines say: verify it again")
         _add(reasons, good[-1:], "the newest")
     _window(reasons, ordered, verdicts, policy, now)
     keep = tuple(Choice(b.id, tuple(reasons[b.id])) for b in ordered if reasons[b.id])
@@ -88,6 +92,12 @@ def _verdicts(verifications: Sequence[Verification]) -> dict[str, dict[Level, bo
             passed = dict.fromkeys(levels[: levels.index(one.level) + 1], True)
             found[one.backup] = {**(found.get(one.backup) or {}), **passed}
     return found
+
+
+def _passed(
+    good: list[Manifest], verdicts: Mapping[str, dict[Level, bool] | None], level: Level
+) -> list[Manifest]:
+    return [b for b in good if (verdicts.get(b.id) or {}).get(level)]
 
 
 def _by_rules(

@@ -25,7 +25,7 @@ from understudy.backup import (
 )
 from understudy.backup import keys as backup_keys
 from understudy.backup.authentic import Written
-from understudy.backup.catalog import Catalog, Survey, read_manifest
+from understudy.backup.catalog import Catalog, Proofs, Survey, read_manifest
 from understudy.backup.keys import Keys
 from understudy.backup.ledger import Ledger
 from understudy.backup.manifest import Finding, Kind, Level, Manifest, Verdict, Verification
@@ -118,11 +118,15 @@ class Shelf:
         )
 
     def verifications(self, backup: str | None = None) -> list[Verification]:
-        """The ledger, of one backup or of all, oldest first."""
-        ours = self.catalog.verifications(self.cluster.name, backup)
+        """What counts of the ledger, of one backup or of all, oldest first."""
+        return list(self.ledger(backup).lines)
+
+    def ledger(self, backup: str | None = None) -> Proofs:
+        """The ledger, of one backup or of all."""
+        ours = self.catalog.ledger(self.cluster.name, backup)
         lines = self._theirs.lines() if self.pgbackrest is not None else ()
         theirs = [line for line in lines if backup in (None, line.backup)]
-        return sorted((*ours, *theirs), key=lambda line: line.moment)
+        return replace(ours, lines=tuple(sorted((*ours.lines, *theirs), key=lambda line: line.moment)))
 
     def places(self, manifest: Manifest) -> list[str]:
         """The names of where a backup is."""
@@ -218,9 +222,8 @@ class Shelf:
     def retention(self, now: datetime) -> retention.Plan:
         """What the rules keep and let go. ``now``: in UTC."""
         name = self.cluster.name
-        return retention.decide(
-            self.catalog.backups(name), self.catalog.verifications(name), self.policy.retention, now
-        )
+        known, proofs = self.catalog.backups(name), self.catalog.ledger(name)
+        return retention.decide(known, proofs.lines, self.policy.retention, now, unvouched=proofs.unvouched)
 
     def prune(self, now: datetime, *, confirm: bool) -> prune.Pruned:
         """Carry `retention` out; without ``confirm`` only say what would go."""

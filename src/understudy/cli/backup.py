@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -92,9 +92,9 @@ def show(context: typer.Context) -> None:
     """Every backup, where it is, and how deep it was proven."""
     with _shelf(of(context)) as shelf:
         survey = shelf.survey()
-        lines = shelf.verifications()
+        proofs = shelf.ledger()
         foreign, trouble = _foreign(shelf)
-    problems = [*survey.problems, *trouble]
+    lines, problems = proofs.lines, [*survey.problems, *proofs.problems, *trouble]
     if of(context).json:
         rows = [
             {"backup": m, "destinations": survey.places[m.id], "verified": _best(m, lines)}
@@ -145,10 +145,17 @@ def info(context: typer.Context, backup: Backup = "latest") -> None:
     """All that is known of one backup."""
     with _shelf(of(context)) as shelf:
         manifest = shelf.find(backup)
-        lines = shelf.verifications(manifest.id)
+        proofs = shelf.ledger(manifest.id)
         places = shelf.places(manifest)
     if of(context).json:
-        print_json({"backup": manifest, "destinations": places, "verifications": lines})
+        print_json(
+            {
+                "backup": manifest,
+                "destinations": places,
+                "verifications": proofs.lines,
+                "unvouched": proofs.unvouched,
+            }
+        )
         return
     rows = [
         ("backup", manifest.id),
@@ -163,15 +170,19 @@ def info(context: typer.Context, backup: Backup = "latest") -> None:
         ("opened by", ", ".join(manifest.recipients) or "anybody: it is not encrypted"),
         ("in", ", ".join(places) or "no destination that answers"),
     ]
-    rows += [
-        ("verified", f"{v.at}: {v.level} {v.verdict} in {v.seconds:.0f} s from {v.destination}")
-        for v in lines
-    ]
+    rows += [("verified", _line(found)) for found in proofs.lines]
+    rows += [("not counted", f"{_line(found)}: who wrote this is not known") for found in proofs.unvouched]
     out().print(table(("", ""), rows))
+    for problem in proofs.problems:
+        note(problem)
     if manifest.tables:
         print()
         contents = [(f"{t.schema}.{t.name}", f"{t.rows:,}", t.fingerprint) for t in manifest.tables]
         out().print(table(("TABLE", "ROWS", "FINGERPRINT"), contents))
+
+
+def _line(found: Verification) -> str:
+    return f"{found.at}: {found.level} {found.verdict} in {found.seconds:.0f} s from {found.destination}"
 
 
 # --- proving ------------------------------------------------------------------------------------------------
@@ -450,12 +461,12 @@ def _sizes(manifest: Manifest) -> str:
     return f"{size(stored)} of {size(raw)}"
 
 
-def _best(manifest: Manifest, lines: list[Verification]) -> Verification | None:
+def _best(manifest: Manifest, lines: Sequence[Verification]) -> Verification | None:
     """The newest line of the ledger that says something about this backup."""
     told = [v for v in lines if v.backup == manifest.id]
     return next((v for v in reversed(told) if str(v.verdict) != "inconclusive"), told[-1] if told else None)
 
 
-def _proof(manifest: Manifest, lines: list[Verification]) -> str:
+def _proof(manifest: Manifest, lines: Sequence[Verification]) -> str:
     found = _best(manifest, lines)
     return "never" if found is None else f"{found.level} {found.verdict} {found.at[:10]}"

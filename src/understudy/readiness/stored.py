@@ -33,13 +33,13 @@ def add_backups(facts: Facts, config: Config, cluster: Cluster, now: datetime) -
         return facts
     if shelf.pgbackrest is not None:
         facts = replace(facts, storage=storage | {shelf.pgbackrest.name: shelf.pgbackrest.trouble()})
-    survey = shelf.survey()
+    survey, proofs = shelf.survey(), shelf.ledger()
     return replace(
         facts,
         backups=survey.backups,
         places=survey.places,
-        problems=survey.problems,
-        verifications=shelf.verifications(),
+        problems=(*survey.problems, *proofs.problems),
+        verifications=proofs.lines,
         key=shelf.key_trouble(),
         gap=_gap(shelf, survey.backups, storage),
         unstored=_unstored(config, cluster, now),
