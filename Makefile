@@ -4,6 +4,7 @@ PYTHON ?= python3
 SEEDS  ?= 10000
 PYTEST_ARGS ?=
 FARM_ARGS ?=
+PEERS ?=
 
 VENV  := .venv
 BIN   := $(VENV)/bin
@@ -41,8 +42,8 @@ bench: $(STAMP) ## measure: every bench/*.py, one after another
 	@set -e; for file in $(sort $(filter-out bench/_% bench/conftest.py,$(wildcard bench/*.py))); do \
 	  echo "== $$file"; $(BIN)/python $$file; done
 
-peers: $(STAMP) ## install PgBouncer, HAProxy, Chromium, PostgreSQL with contrib for tests (root, apt, mvn)
-	$(BIN)/python tools/install_peers.py
+peers: $(STAMP) ## install PgBouncer, HAProxy, Chromium, PostgreSQL with contrib for tests (root, apt, mvn); PEERS=patroni for its bench
+	$(BIN)/python tools/install_peers.py $(PEERS)
 
 simulate: $(STAMP) ## random fault schedules against the promises (SEEDS=10000)
 	$(BIN)/pytest tests/simulation -m "" --seeds=$(SEEDS) --timeout=0 $(PYTEST_ARGS)

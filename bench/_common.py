@@ -24,9 +24,7 @@ from understudy.demo.workload import Writers
 from understudy.embedded import EmbeddedError
 from understudy.embedded.daemon import find
 
-PATRONI = (
-    "not installed here (needs Patroni and etcd); its figures, measured elsewhere, are in bench/RESULTS.md"
-)
+PATRONI = "not in this bench: `python -m bench.patroni` puts Patroni beside us"
 Result = dict[str, Any]
 
 

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 
 from bench import _common as common
+from bench.failover import break_primary, mend
 from understudy.demo import audit
 from understudy.demo.lab import Lab
 from understudy.demo.ledger import Status
@@ -26,29 +27,32 @@ def planned(lab: Lab, load: Writers) -> Seen:
     common.steady(load)
     began = time.monotonic_ns()
     lab.switchover(lab.state.other)
-    return _seen(load, began)
+    return seen(load, began)
 
 
-def lost(lab: Lab, load: Writers) -> Seen:
-    """The primary is killed under load; afterwards it comes back as standby."""
+def lost(lab: Lab, load: Writers, fault: str = "kill") -> Seen:
+    """The primary is lost under load; afterwards it comes back as standby."""
     lab.await_settled()
     common.steady(load)
-    primary, target = lab.state.primary, lab.state.other
-    began = time.monotonic_ns()
-    lab.servers[primary].kill()
+    target, began = lab.state.other, time.monotonic_ns()
+    primary = break_primary(lab, fault)
     lab.await_state(lambda s: s.primary == target and s.plan is None, 30, "a failover")
-    seen = _seen(load, began)
-    lab.servers[primary].start()
-    return seen
+    found = seen(load, began)
+    mend(lab, fault, primary)
+    return found
 
 
-def _seen(load: Writers, began: int) -> Seen:
-    """Wait for 200 more acknowledgements (a writer that only fails is no sign of life), then look at the ledgers."""
-    now, end = time.monotonic_ns(), time.monotonic() + 60
-    while sum(entry.status is Status.ACKED and entry.ended > now for entry in load.entries()) < 200:
+def seen(load: Writers, began: int, within: float = 60) -> Seen:
+    """Wait for 200 more acknowledgements (a writer that only fails is no sign of life), then look at the ledgers.
+
+    Raises RuntimeError where they have not come after ``within`` seconds.
+    """
+    more, acked, end = load.reader(), 0, time.monotonic() + within
+    while acked < 200:
         if time.monotonic() > end:
-            raise RuntimeError(f"the writers do not go on: {load.errors()[-3:]}")
+            raise RuntimeError(f"the writers do not go on within {within:g} s: {load.errors()[-3:]}")
         time.sleep(0.05)
+        acked += sum(entry.status is Status.ACKED for entry in more.new())
     entries, ended = load.entries(), time.monotonic_ns()
     gap = audit.longest_gap_ms(entries, began, ended)
     return Seen(gap, audit.errors_of(audit.between(entries, began, ended)))

@@ -151,7 +151,7 @@ def measure(arguments: argparse.Namespace) -> common.Result:
 
 
 def peers(fault: str, arguments: argparse.Namespace) -> dict[str, common.Result]:
-    """A client without Understudy on a server that freezes; Patroni where it is installed."""
+    """A client without Understudy on a server that freezes."""
     found: dict[str, common.Result] = {"patroni": {"skipped": common.PATRONI}}
     if fault == "freeze" and not arguments.no_peers:
         found["plain psycopg"] = frozen_plain(arguments.scale)

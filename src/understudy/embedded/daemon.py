@@ -24,7 +24,10 @@ Place = tuple[socket.AddressFamily, tuple[str, int] | str]
 
 
 def find(program: str) -> Path:
-    """The program on PATH or in /usr/sbin, where Debian puts servers. Raises `EmbeddedError` where it is not."""
+    """The program on PATH or in /usr/sbin, where Debian puts servers. Raises `EmbeddedError` where it is not.
+
+    A path is taken as it is, if there is a program.
+    """
     places = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"])
     found = shutil.which(program, path=places)
     if found is None:
@@ -43,7 +46,7 @@ class Daemon:
     Children write the files of their configuration with `_write`, and say with `_arguments` how it is started.
 
     Args:
-        program: its name, as `find` finds it.
+        program: its name, as `find` finds it, or its path.
         port: the TCP port on 127.0.0.1 that it listens on when it is ready.
 
     A program that listens in several places begins in one after another: a child names them all in `_places`.
@@ -52,7 +55,7 @@ class Daemon:
     def __init__(self, program: str, port: int) -> None:
         self.program, self.port = find(program), port
         self._user = programs.account()
-        self.folder = Path(tempfile.mkdtemp(prefix=f"understudy-{program}-"))
+        self.folder = Path(tempfile.mkdtemp(prefix=f"understudy-{self.program.name}-"))
         self.log = self.folder / "log"
         self._process: subprocess.Popen[bytes] | None = None
         if self._user is not None:
@@ -95,7 +98,7 @@ class Daemon:
             return self._process.pid
         return None
 
-    def start(self, timeout_s: float = 10) -> None:
+    def start(self, timeout_s: float = 60) -> None:
         """Start it and return when it accepts connections; nothing to do where it runs. Raises `EmbeddedError`."""
         if self.pid is not None:
             return
