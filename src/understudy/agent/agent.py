@@ -195,11 +195,17 @@ class ClusterAgent:
     async def run(self, stop: asyncio.Event) -> None:
         """Run until ``stop`` is set, then finish the step under way (bounded) and give the place up.
 
-        Raises:
+        Raises (it has not begun then, and may be run again):
             AlreadyRunning: another agent acts here and ``standby`` was not asked for.
-            UnderstudyError: the cluster has not been set up.
+            UnderstudyError: the cluster has not been set up, or with other nodes; the witness does not answer.
         """
-        await self._take_place()
+        try:
+            await self._take_place()
+        except UnderstudyError as error:
+            self._sentence = ("not_started", str(error))
+            await self._give_place_up()
+            self._acting = False
+            raise
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(p.run()) for p in self._probers.values()]
             tasks.append(
@@ -214,7 +220,18 @@ class ClusterAgent:
                 await self._gates.settle()
                 for task in tasks:
                     task.cancel()
-        await self._write_history()
+        try:
+            await self._write_history()
+            await self._give_place_up()
+        finally:
+            self._lease.close()
+
+    @property
+    def begun(self) -> bool:
+        """Whether it has ever taken its place, as the acting agent or in standby."""
+        return self._state is not None
+
+    async def _give_place_up(self) -> None:
         self._doorbell.close()
         try:
             if self._acting:
@@ -225,8 +242,6 @@ class ClusterAgent:
                 error=str(error),
                 message="the next agent waits until this one is silent",
             )
-        finally:
-            self._lease.close()
 
     async def _take_place(self) -> None:
         """Become the acting agent. One that was killed a moment ago is waited out; one that is heard again is not."""
@@ -243,10 +258,17 @@ class ClusterAgent:
                 )
         if self._acting:
             await self._doorbell.open()
-        self._state = await asyncio.to_thread(self._witness.read, self._cluster.name)
-        if self._state is None:
+        at = boot_now()
+        state = await asyncio.to_thread(self._witness.read, self._cluster.name)
+        if state is None:
             raise UnderstudyError(f"cluster {self._cluster.name} has not been set up: run `understudy setup`")
-        self._read_at = boot_now()
+        made, found = sorted(n.name for n in state.nodes), sorted(n.name for n in self._cluster.nodes)
+        if made != found:
+            raise UnderstudyError(
+                f"cluster {self._cluster.name}: expected the nodes that were set up, {', '.join(made)}; found "
+                f"{', '.join(found)} in the configuration; give them their names back"
+            )
+        self._state, self._read_at = state, at
         self._record("agent_started", f"agent started ({'acting' if self._acting else 'waiting in standby'})")
 
     async def _claim_place(self) -> tuple[bool, str, float]:
