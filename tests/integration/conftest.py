@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -97,7 +98,7 @@ def make_pair(servers: dict[str, EmbeddedPostgreSQL], **policy: object) -> Pair:
                 priority=priority,
             )
         )
-    settings = {"probe_timeout": 1.0, "step_timeout": 10.0} | policy
+    settings = {"probe_timeout": 5.0, "step_timeout": 20.0} | policy
     cluster = Cluster(
         name=f"c{number}",
         engine="postgresql",
@@ -109,10 +110,17 @@ def make_pair(servers: dict[str, EmbeddedPostgreSQL], **policy: object) -> Pair:
     return pair
 
 
+IMPATIENT = pytest.mark.parametrize("pair", [{"probe_timeout": 1.0}], indirect=True, ids=[""])
+"""For tests that freeze a server: nobody waits long for it."""
+
+
 @pytest.fixture
-def pair(server_pair: dict[str, EmbeddedPostgreSQL]) -> Iterator[Pair]:
-    """Two databases on two servers, not yet set up: application tables on a, nothing on b."""
-    pair = make_pair(server_pair)
+def pair(request: pytest.FixtureRequest, server_pair: dict[str, EmbeddedPostgreSQL]) -> Iterator[Pair]:
+    """Two databases on two servers, not yet set up: application tables on a, nothing on b.
+
+    Its policy waits as long as a busy machine may take, where the test does not ask for another.
+    """
+    pair = make_pair(server_pair, **getattr(request, "param", {}))
     try:
         yield pair
     finally:
@@ -149,9 +157,19 @@ def at(epoch: int, primary: str = "a", plan: int = 0) -> Ticket:
 
 async def until(condition: Callable[[], object]) -> None:
     """Poll until the condition holds; pytest's own timeout is far behind this one."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def hurried(pair: Pair, seconds: float = 1.0) -> AsyncIterator[PostgreSQLEngine]:
+    """An engine that gives a step up soon, for steps that are to fail; what is to succeed is `engine`'s."""
+    engine = PostgreSQLEngine(pair.with_policy(step_timeout=seconds))
+    try:
+        yield engine
+    finally:
+        await engine.close()
 
 
 @pytest.fixture

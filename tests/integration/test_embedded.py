@@ -30,7 +30,7 @@ def notes(server: EmbeddedPostgreSQL) -> list[str]:
         return [row[0] for row in connection.execute("SELECT text FROM note ORDER BY text")]
 
 
-def answers(server: EmbeddedPostgreSQL, timeout_s: int = 2) -> bool:
+def answers(server: EmbeddedPostgreSQL, timeout_s: int = 60) -> bool:
     try:
         with psycopg.connect(server.dsn(), connect_timeout=timeout_s):
             return True
@@ -87,9 +87,9 @@ def test_a_frozen_server_accepts_and_never_answers_until_thawed(server_factory: 
         oak.freeze()
         assert all(processes.state(pid) == "T" for pid in oak.pids)
         assert oak.running
-        assert not answers(oak)
+        assert not answers(oak, 2)
         oak.thaw()
-        assert answers(oak, 10)
+        assert answers(oak)
         assert session.execute("SELECT 1").fetchone() == (1,)
 
 
@@ -98,9 +98,9 @@ def test_a_frozen_postmaster_leaves_sessions_alive(server_factory: Factory) -> N
     with psycopg.connect(oak.dsn(), autocommit=True) as session:
         oak.freeze_postmaster()
         assert session.execute("SELECT 1").fetchone() == (1,)
-        assert not answers(oak)
+        assert not answers(oak, 2)
         oak.thaw()
-        assert answers(oak, 10)
+        assert answers(oak)
 
 
 @pytest.mark.parametrize("end", ["kill", "stop"])
@@ -142,18 +142,23 @@ def test_a_server_may_die_with_its_parent(server_factory: Factory) -> None:
     )
     script += "server = E(Path(sys.argv[1]), name='oak', die_with_parent=True); server.start(); os.kill(os.getpid(), 9)"
     subprocess.run([sys.executable, "-c", script, str(oak.folder)], check=False)
-    assert processes.wait_gone(oak.pids, 10) == set()
+    assert processes.wait_gone(oak.pids, 60) == set()
     assert not oak.running
 
 
 def test_a_destroyed_server_leaves_no_shared_memory(server_factory: Factory) -> None:
     oak = server_factory("oak")
     segment = (oak.data / "postmaster.pid").read_text().splitlines()[6].split()[1]
-    listing = Path("/proc/sysvipc/shm")
-    assert segment in listing.read_text().split()
+
+    def known() -> set[str]:
+        return {
+            line.split()[1] for line in Path("/proc/sysvipc/shm").read_text().splitlines()
+        }  # key, shmid, ...
+
+    assert segment in known()
     oak.kill()
     oak.destroy()
-    assert segment not in listing.read_text().split()
+    assert segment not in known()
     assert not oak.folder.exists()
 
 
@@ -253,7 +258,7 @@ def test_admin_switches_synchronous_replication(admin: psycopg.Connection) -> No
     admin.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody_there'")
     try:
         assert value(admin, "SELECT pg_reload_conf()") is True
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while value(admin, "SHOW synchronous_standby_names") != "nobody_there":
             assert time.monotonic() < deadline
     finally:
@@ -320,7 +325,7 @@ def test_admin_publishes_and_subscribes(oak_and_elm: tuple[EmbeddedPostgreSQL, E
         for number, name in enumerate(("copied or streamed", "streamed"), start=1):
             with psycopg.connect(oak.dsn("app", "farm", PASSWORD)) as app:
                 app.execute("INSERT INTO animal VALUES (%s, %s)", (number, name))
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + 60
             while value(subscriber, "SELECT count(*) FROM animal WHERE id < 10") != number:
                 assert time.monotonic() < deadline, elm.log_tail()
         origin = "SELECT pg_replication_origin_progress('pg_' || oid, true) FROM pg_subscription"

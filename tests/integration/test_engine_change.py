@@ -11,7 +11,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 from psycopg import errors
-from tests.integration.conftest import WRITABLE, Pair, at, until
+from tests.integration.conftest import IMPATIENT, WRITABLE, Pair, at, hurried, until
 
 from understudy.engines.postgresql import PostgreSQLEngine
 from understudy.errors import EngineError, Unreachable
@@ -198,16 +198,14 @@ async def test_trap_9_existing_sessions_do_not_survive_the_fence(
         assert (await engine.probe("a", heartbeat=None, epoch=1)).fenced
 
 
-async def test_a_superuser_who_is_writing_is_named(pair: Pair) -> None:
-    engine = PostgreSQLEngine(pair.with_policy(step_timeout=1.0))
-    await engine.setup(progress=lambda _: None)
+async def test_a_superuser_who_is_writing_is_named(pair: Pair, engine: PostgreSQLEngine) -> None:
     with pair.connect("a", "postgres") as session:
         session.execute("BEGIN; INSERT INTO item (name) VALUES ('by hand')")
-        with pytest.raises(EngineError, match=r"postgres.*end them by hand"):
-            await engine.fence("a", at(1))
+        async with hurried(pair) as soon:
+            with pytest.raises(EngineError, match=r"postgres.*end them by hand"):
+                await soon.fence("a", at(1))
         session.execute("ROLLBACK")
     await engine.fence("a", at(1))
-    await engine.close()
 
 
 async def test_trap_12_wait_replay_proves_that_everything_is_applied(
@@ -238,20 +236,18 @@ async def test_wait_replay_names_a_subscription_that_somebody_disabled(
         await engine.wait_replay(pair.link(1), at(1))
 
 
-async def test_wait_replay_ends_where_the_standby_cannot_apply(pair: Pair) -> None:
-    engine = PostgreSQLEngine(pair.with_policy(step_timeout=1.0))
-    await engine.setup(progress=lambda _: None)
+async def test_wait_replay_ends_where_the_standby_cannot_apply(pair: Pair, engine: PostgreSQLEngine) -> None:
     with pair.connect("b", "postgres", options=WRITABLE) as session:
         session.execute("INSERT INTO item (id, name) VALUES (1, 'in the way')")
         pair.sql("a", "INSERT INTO item (id, name) VALUES (1, 'conflict')")
-        with pytest.raises(EngineError, match=r"^b: has not applied everything of a within 0.8 s"):
-            await engine.wait_replay(pair.link(1), at(1))
+        async with hurried(pair) as soon:
+            with pytest.raises(EngineError, match=r"^b: has not applied everything of a within 0.8 s"):
+                await soon.wait_replay(pair.link(1), at(1))
         assert (await engine.probe("b", heartbeat=None, epoch=1)).subscriptions[pair.link(1).name].enabled
         # Somebody takes away what is in the way, and all goes on by itself.
         session.execute("DELETE FROM item")
     await engine.wait_replay(pair.link(1), at(1))
     assert pair.sql("b", "SELECT name FROM item") == [("conflict",)]
-    await engine.close()
 
 
 async def test_sequences_are_raised_past_what_was_sampled(pair: Pair, engine: PostgreSQLEngine) -> None:
@@ -295,6 +291,7 @@ async def test_a_fast_sequence_gets_a_wide_margin(pair: Pair, engine: PostgreSQL
     assert value >= 100_001 + 10 * rate * pair.cluster.policy.lease_ttl
 
 
+@IMPATIENT
 async def test_a_frozen_server_costs_no_more_than_the_bound(pair: Pair, engine: PostgreSQLEngine) -> None:
     await engine.probe("a", heartbeat=1, epoch=1)
     pair.servers["a"].freeze()

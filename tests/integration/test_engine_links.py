@@ -6,7 +6,7 @@ import asyncio
 import itertools
 
 import pytest
-from tests.integration.conftest import WRITABLE, Pair, at, until
+from tests.integration.conftest import IMPATIENT, WRITABLE, Pair, at, hurried, until
 
 from understudy.engines.postgresql import PostgreSQLEngine, links
 from understudy.errors import EngineError, NeedsCopy, Unreachable
@@ -34,19 +34,20 @@ async def test_following_a_slot_that_is_gone_needs_a_copy(pair: Pair, engine: Po
         await engine.follow(pair.link(77, "b", "a"), at(1))
 
 
-async def test_trap_6_creating_a_slot_names_the_transaction_it_waits_for(pair: Pair) -> None:
-    engine = PostgreSQLEngine(pair.with_policy(step_timeout=1.0))
-    await engine.setup(progress=lambda _: None)
+async def test_trap_6_creating_a_slot_names_the_transaction_it_waits_for(
+    pair: Pair, engine: PostgreSQLEngine
+) -> None:
     name = pair.link(5).name
     with pair.connect("b", "postgres") as session:
         session.execute("BEGIN READ WRITE; SELECT pg_current_xact_id()")
-        with pytest.raises(EngineError, match=f"pid {session.info.backend_pid} in database {pair.database}"):
-            await engine.create_slot("b", name, at(1))
+        named = f"pid {session.info.backend_pid} in database {pair.database}"
+        async with hurried(pair) as soon:
+            with pytest.raises(EngineError, match=named):
+                await soon.create_slot("b", name, at(1))
         session.execute("ROLLBACK")
     await engine.create_slot("b", name, at(1))
     await engine.create_slot("b", name, at(1))
     assert (await engine.probe("b", heartbeat=None, epoch=1)).slots[name].usable
-    await engine.close()
 
 
 async def test_trap_6_promotion_with_a_spare_slot_does_not_wait(pair: Pair, engine: PostgreSQLEngine) -> None:
@@ -129,36 +130,32 @@ async def test_a_full_copy_may_be_begun_again_in_its_middle(pair: Pair, engine: 
     assert (await engine.verify("a", "b")).equal
 
 
-async def test_catch_up_ends_when_nothing_advances(pair: Pair) -> None:
-    engine = PostgreSQLEngine(pair.with_policy(step_timeout=1.0))
-    await engine.setup(progress=lambda _: None)
+async def test_catch_up_ends_when_nothing_advances(pair: Pair, engine: PostgreSQLEngine) -> None:
     with pair.connect("b", "postgres") as blocker:
         blocker.execute("BEGIN READ WRITE")
         blocker.execute("LOCK TABLE understudy.marker IN EXCLUSIVE MODE")
-        with pytest.raises(EngineError, match=r"7 of 7 tables are ready and nothing has advanced"):
-            await engine.catch_up(pair.link(1), at(1))
+        async with hurried(pair) as soon:
+            with pytest.raises(EngineError, match=r"7 of 7 tables are ready and nothing has advanced"):
+                await soon.catch_up(pair.link(1), at(1))
     await engine.catch_up(pair.link(1), at(1))
-    await engine.close()
 
 
-async def test_catch_up_of_rows_that_conflict_needs_a_copy(pair: Pair) -> None:
-    engine = PostgreSQLEngine(pair.with_policy(step_timeout=1.0))
-    await engine.setup(progress=lambda _: None)
+async def test_catch_up_of_rows_that_conflict_needs_a_copy(pair: Pair, engine: PostgreSQLEngine) -> None:
     with pair.connect("b", "postgres", options=WRITABLE) as session:
         session.execute("INSERT INTO item (id, name) VALUES (1, 'in the way')")
     pair.sql("a", "INSERT INTO item (id, name) VALUES (1, 'conflict')")
-    with pytest.raises(NeedsCopy, match=r"^b: could not apply what a sends.*failures.*log of b"):
-        await engine.catch_up(pair.link(1), at(1))
+    async with hurried(pair, 3.0) as soon:
+        with pytest.raises(NeedsCopy, match=r"^b: could not apply what a sends.*failures.*log of b"):
+            await soon.catch_up(pair.link(1), at(1))
     assert (await engine.probe("b", heartbeat=None, epoch=1)).subscriptions[pair.link(1).name].enabled
     await engine.full_copy(pair.link(1), at(1))
     await engine.catch_up(pair.link(1), at(1))
     assert pair.sql("b", "SELECT name FROM item") == [("conflict",)]
-    await engine.close()
 
 
-async def test_a_copy_that_fails_again_and_again_ends_although_heartbeats_come_across(pair: Pair) -> None:
-    engine = PostgreSQLEngine(pair.with_policy(step_timeout=1.0))
-    await engine.setup(progress=lambda _: None)
+async def test_a_copy_that_fails_again_and_again_ends_although_heartbeats_come_across(
+    pair: Pair, engine: PostgreSQLEngine
+) -> None:
     with pair.connect("b", "postgres", options=WRITABLE) as session:
         session.execute("ALTER TABLE item ADD CHECK (name <> 'unfit')")
     pair.sql("a", "INSERT INTO item (name) VALUES ('unfit')")
@@ -170,19 +167,16 @@ async def test_a_copy_that_fails_again_and_again_ends_although_heartbeats_come_a
             await asyncio.sleep(0.05)
 
     beating = asyncio.create_task(beat())
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60), hurried(pair, 3.0) as soon:
         with pytest.raises(NeedsCopy, match="could not apply"):
-            await engine.catch_up(pair.link(3), at(1))
+            await soon.catch_up(pair.link(3), at(1))
     beating.cancel()
     await asyncio.wait([beating])
-    await engine.close()
 
 
 async def test_losing_the_publisher_is_no_reason_for_a_copy(
-    pair: Pair, monkeypatch: pytest.MonkeyPatch
+    pair: Pair, engine: PostgreSQLEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = PostgreSQLEngine(pair.with_policy(step_timeout=1.0))
-    await engine.setup(progress=lambda _: None)
 
     async def dies(*_: object) -> str:
         asyncio.get_running_loop().call_later(0.3, pair.servers["a"].kill)
@@ -190,15 +184,17 @@ async def test_losing_the_publisher_is_no_reason_for_a_copy(
 
     failures = "SELECT apply_error_count > 0 FROM pg_stat_subscription_stats WHERE subname = %s"
     try:
-        with monkeypatch.context() as patch, pytest.raises(EngineError) as caught:
+        with monkeypatch.context() as patch:
             patch.setattr(links, "write_marker", dies)
-            await engine.catch_up(pair.link(1), at(1))
+            async with hurried(pair) as soon:
+                with pytest.raises(EngineError) as caught:
+                    await soon.catch_up(pair.link(1), at(1))
         assert not isinstance(caught.value, NeedsCopy)
-        assert pair.sql("b", failures, pair.link(1).name) == [(True,)], "it looked like a failure to apply"
+        # It looked like a failure to apply.
+        await until(lambda: pair.sql("b", failures, pair.link(1).name) == [(True,)])
     finally:
         pair.servers["a"].start()
     await engine.catch_up(pair.link(1), at(1))
-    await engine.close()
 
 
 async def test_after_a_crash_of_the_publisher_the_standby_follows_again_without_any_agent(pair: Pair) -> None:
@@ -226,6 +222,7 @@ async def test_after_a_crash_of_the_publisher_the_standby_follows_again_without_
     await again.close()
 
 
+@IMPATIENT
 async def test_dropping_a_link_does_what_it_can(pair: Pair, engine: PostgreSQLEngine) -> None:
     await engine.probe("b", heartbeat=None, epoch=1)
     pair.servers["b"].freeze()

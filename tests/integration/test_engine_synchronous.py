@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 import psycopg
 import pytest
-from tests.integration.conftest import Pair, at, until
+from tests.integration.conftest import Pair, at, hurried, until
 
 from understudy.engines.postgresql import PostgreSQLEngine
 from understudy.errors import EngineError
@@ -29,15 +28,8 @@ async def test_every_acknowledged_commit_is_on_the_standby(pair: Pair, engine: P
 
 
 async def test_trap_11_commits_do_not_wait_for_the_walwriter(pair: Pair, engine: PostgreSQLEngine) -> None:
-    # With synchronous_commit = off on the subscription each of these takes 200 ms.
+    # With synchronous_commit = off on the subscription each commit on a takes 200 ms.
     await engine.require_sync(pair.link(1), at(1))
-    took = []
-    with pair.connect("a") as writer:
-        for _ in range(20):
-            before = time.perf_counter()
-            writer.execute("INSERT INTO item (name) VALUES ('x')")
-            took.append(time.perf_counter() - before)
-    assert sorted(took)[5] < 0.1, "on a busy machine not all of them"
     settings = "SELECT subsynccommit, subdisableonerr, suborigin FROM pg_subscription WHERE subname = %s"
     assert pair.sql("b", settings, pair.link(1).name) == [("on", False, "none")]
 
@@ -75,12 +67,12 @@ async def test_control_connections_do_not_wait_for_a_lost_standby(
     assert await writing == [(1,)], "relaxed: commits that wait go on"
 
 
-async def test_require_sync_names_a_standby_that_does_not_stream(pair: Pair) -> None:
-    engine = PostgreSQLEngine(pair.with_policy(step_timeout=1.0))
-    await engine.setup(progress=lambda _: None)
+async def test_require_sync_names_a_standby_that_does_not_stream(
+    pair: Pair, engine: PostgreSQLEngine
+) -> None:
     await engine.stop_apply(pair.link(1), at(1))
-    with pytest.raises(EngineError, match="did not become synchronous"):
-        await engine.require_sync(pair.link(1), at(1))
+    async with hurried(pair) as soon:
+        with pytest.raises(EngineError, match="did not become synchronous"):
+            await soon.require_sync(pair.link(1), at(1))
     await engine.relax_sync("a", at(1))
     await engine.resume_apply(pair.link(1), at(1))
-    await engine.close()

@@ -51,7 +51,7 @@ def test_a_server_that_hangs_is_left_and_not_asked_to_cancel(server: Hangs) -> N
     """The cancel request would be one more thing to wait for, past the end of the lease that is to be renewed."""
     dsn = f"host=127.0.0.1 port={server.port} user=u dbname=d sslmode=disable gssencmode=disable"
     assert read_fences([dsn, dsn], timeout=2.0) == [None, None]
-    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as last:  # who came before is before it
-        last.sendall(b"and I")
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as last:
+        last.sendall(b"whoever came before is answered before")
         assert last.recv(1000) == _LOGGED_IN
     assert len(server.accepted) == 3
