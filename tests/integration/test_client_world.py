@@ -34,7 +34,7 @@ class World:
 
     def __init__(self, servers: dict[str, EmbeddedPostgreSQL], directory: Path, **policy: object) -> None:
         self.servers, self.directory = servers, directory
-        settings = {"hold_timeout": 20.0, "lease_ttl": 5.0, "connect_timeout": 2.0} | policy
+        settings = {"hold_timeout": 20.0, "lease_ttl": 5.0, "connect_timeout": 20.0} | policy
         nodes = tuple(self._node(name, priority) for priority, name in enumerate(servers, 1))
         self.cluster = Cluster(
             name=f"w{next(_number)}",
@@ -90,10 +90,9 @@ def two_servers(
 def world(two_servers: dict[str, EmbeddedPostgreSQL], tmp_path: Path) -> Iterator[World]:
     for server in two_servers.values():
         with psycopg.connect(server.dsn(), autocommit=True) as connection:
-            connection.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                "WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
-            )
+            others = "FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+            while connection.execute(f"SELECT pg_terminate_backend(pid) {others}").fetchall():
+                pass  # until they are gone
             connection.execute(SCHEMA)
     world = World(two_servers, tmp_path)
     world.at(1, "a", standby="b", standby_lag=0.1)
