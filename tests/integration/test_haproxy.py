@@ -48,7 +48,7 @@ def test_a_planned_change_moves_every_session(lab: Lab, gate: EmbeddedHaproxy) -
         lab.switchover(lab.state.other)
         with pytest.raises(psycopg.OperationalError):
             before.execute("SELECT 1")
-    lab.await_true(lambda: gates.answers(gates.at_port(lab, gate.port)), 10, "an answer through HAProxy")
+    lab.await_true(lambda: gates.answers(gates.at_port(lab, gate.port)), 60, "an answer through HAProxy")
     insert(lab, gate, 80)
     lab.await_settled()
 
@@ -57,7 +57,7 @@ def test_a_haproxy_that_was_restarted_is_told_again(lab: Lab, gate: EmbeddedHapr
     """It comes back with what its file says: all servers in maintenance, so that nothing passes meanwhile."""
     gate.kill()
     gate.start()
-    lab.await_true(lambda: gates.answers(gates.at_port(lab, gate.port)), 10, "an answer through HAProxy")
+    lab.await_true(lambda: gates.answers(gates.at_port(lab, gate.port)), 60, "an answer through HAProxy")
     insert(lab, gate, 81)
 
 
@@ -71,7 +71,7 @@ def test_a_node_application_loses_no_acknowledged_row(lab: Lab, gate: EmbeddedHa
         lab.await_settled()
         lost, target = lab.state.primary, lab.state.other
         lab.servers[lost].kill()
-        lab.await_state(lambda s: s.primary == target and s.plan is None, 20, "a failover")
+        lab.await_state(lambda s: s.primary == target and s.plan is None, 60, "a failover")
         application.await_acked(100)
     with lab.connect(target) as connection:
         rows = connection.execute("SELECT seq FROM pgbench_history WHERE writer = 82").fetchall()

@@ -32,7 +32,7 @@ except EmbeddedError as absent:
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "haproxy.md"
 TOKEN = "operator-of-the-test-0123456789abcdef"
-SOON = 30.0  # seconds
+SOON = 60.0  # seconds
 
 
 def documented(section: str, **places: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import signal
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,6 +84,10 @@ class Pgbench:
             stderr=subprocess.PIPE,
             text=True,
         )
+
+    def finish(self) -> None:
+        """Let it end now, in order, as when its seconds are over (`handle_sig_alarm` in src/bin/pgbench/pgbench.c)."""
+        self._process.send_signal(signal.SIGALRM)
 
     def report(self) -> Report:
         """Wait until it has ended, and read what it says. Raises RuntimeError where it says nothing."""
