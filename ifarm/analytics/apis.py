@@ -9,8 +9,6 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from django.utils import timezone
-from drf_spectacular.utils import extend_schema
-from rest_framework import serializers
 
 from ifarm.analytics import selectors
 from ifarm.analytics.numbered import numbered
@@ -37,17 +35,7 @@ SALES_DAYS: Final = 30
 """How far back the sales of `dashboard/analytics/` go, today included."""
 
 
-class DashboardView(TenantView):
-    """Base of what is asked for with parameters of the address."""
-
-    def asked(self, query: type[serializers.Serializer]) -> dict[str, Any]:
-        """The parameters. Raises ValidationError."""
-        given = query(data=self.request.query_params.dict())
-        given.is_valid(raise_exception=True)
-        return dict(given.validated_data)
-
-
-class StatsApi(DashboardView):
+class StatsApi(TenantView):
     """Today at a glance."""
 
     @operation(ANIMALS, "view", output=StatsOutput)
@@ -69,14 +57,12 @@ class StatsApi(DashboardView):
         }
 
 
-class DashboardAnimalsApi(DashboardView):
+class DashboardAnimalsApi(TenantView):
     """Animals, page by page."""
 
-    @extend_schema(parameters=[PageQuery])
-    @operation(ANIMALS, "view", output=DashboardAnimalsOutput)
-    def get(self) -> dict[str, Any]:
+    @operation(ANIMALS, "view", output=DashboardAnimalsOutput, query=PageQuery)
+    def get(self, asked: Mapping[str, int]) -> dict[str, Any]:
         """By tag, of every status."""
-        asked = self.asked(PageQuery)
         page = numbered(selectors.dashboard_animals(self.actor), asked["page"], asked["page_size"])
         return {
             "count": page.count,
@@ -92,7 +78,7 @@ class DashboardAnimalsApi(DashboardView):
         return f"{address}?{urlencode({'page': number, 'page_size': size})}"
 
 
-class AnalyticsApi(DashboardView):
+class AnalyticsApi(TenantView):
     """The herd and its sales in numbers."""
 
     @operation(ANIMALS, "view", output=AnalyticsOutput)
@@ -125,35 +111,31 @@ class AnalyticsApi(DashboardView):
         }
 
 
-class ActivitiesApi(DashboardView):
+class ActivitiesApi(TenantView):
     """What was recorded last."""
 
-    @extend_schema(parameters=[ActivitiesQuery])
-    @operation(ANIMALS, "view", output=ActivitiesOutput)
-    def get(self) -> dict[str, Any]:
+    @operation(ANIMALS, "view", output=ActivitiesOutput, query=ActivitiesQuery)
+    def get(self, asked: Mapping[str, int]) -> dict[str, Any]:
         """Of every kind that the role may see, newest first."""
-        limit = self.asked(ActivitiesQuery)["limit"]
-        return {"results": selectors.recent_activities(self.actor, limit)}
+        return {"results": selectors.recent_activities(self.actor, asked["limit"])}
 
 
-class RecentSalesApi(DashboardView):
+class RecentSalesApi(TenantView):
     """The last sales."""
 
-    @extend_schema(parameters=[SalesQuery])
-    @operation(SALES, "view", output=RecentSalesOutput)
-    def get(self) -> dict[str, Any]:
+    @operation(SALES, "view", output=RecentSalesOutput, query=SalesQuery)
+    def get(self, asked: Mapping[str, int]) -> dict[str, Any]:
         """With their buyers, newest first."""
-        return {"results": selectors.recent_sales(self.actor, self.asked(SalesQuery)["limit"])}
+        return {"results": selectors.recent_sales(self.actor, asked["limit"])}
 
 
 class FinancialSummaryApi(ReportView):
     """What came and went."""
 
-    @extend_schema(parameters=[PeriodInput])
-    @operation(SALES, "view", output=ResultsOutput)
-    def get(self) -> dict[str, Any]:
+    @operation(SALES, "view", output=ResultsOutput, query=PeriodInput)
+    def get(self, asked: Mapping[str, date]) -> dict[str, Any]:
         """Of all the actor's farms together, in each currency; this year up to today unless days are named."""
-        first, last = self.period()
+        first, last = self.period(asked)
         return {"first": first, "last": last, "results": results_of_farms(self.actor, first, last)}
 
 

@@ -3,10 +3,10 @@
 from typing import Any
 
 from django.db.models import QuerySet
-from django_filters import BooleanFilter, CharFilter, ChoiceFilter, FilterSet, UUIDFilter
+from django_filters import CharFilter, ChoiceFilter, FilterSet, UUIDFilter
 
 from ifarm.animals.words import Species, Status
-from ifarm.api.filters import MomentFilter
+from ifarm.api.filters import MomentFilter, YesNoFilter
 from ifarm.core.choices import choices
 from ifarm.health.models import Withdrawal
 from ifarm.health.selectors import running_today
@@ -23,7 +23,7 @@ class AnimalFilters(FilterSet):
     status = ChoiceFilter(choices=choices(Status))
     animal_type = ChoiceFilter(choices=choices(Species))
     tag = CharFilter(field_name="tag_number", lookup_expr="istartswith")
-    is_reference = BooleanFilter()
+    is_reference = YesNoFilter()
     in_withdrawal = ChoiceFilter(choices=choices(Product), method="withheld")
     updated_since = MomentFilter(field_name="modified_at", lookup_expr="gte")
 

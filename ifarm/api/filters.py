@@ -3,11 +3,30 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from django.core.exceptions import ValidationError
-from django_filters import IsoDateTimeFilter
+from django.forms import Field
+from django_filters import Filter, IsoDateTimeFilter
 from django_filters.fields import IsoDateTimeField
+
+_WORDS: Final = {"true": True, "false": False}
+
+
+class YesNoField(Field):
+    """`true` or `false`. Django's own takes every other word for a question that was not asked."""
+
+    def to_python(self, value: str | None) -> bool | None:
+        """Raises ValidationError for another word."""
+        if value not in (None, *_WORDS):
+            raise ValidationError(f"Expected true or false, found {value!r}.")
+        return None if value is None else _WORDS[value]
+
+
+class YesNoFilter(Filter):
+    """Rows where something is so, or where it is not."""
+
+    field_class = YesNoField
 
 
 class MomentField(IsoDateTimeField):

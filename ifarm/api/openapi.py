@@ -13,15 +13,18 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, inline_serializer
 from rest_framework import serializers
 
+from ifarm.api.filters import YesNoFilter
 from ifarm.api.pages import LARGEST, SIZE
 from ifarm.api.views import Operation, TenantView
 
 _FILTERS: Final = {
     django_filters.UUIDFilter: OpenApiTypes.UUID,
-    django_filters.BooleanFilter: OpenApiTypes.BOOL,
+    YesNoFilter: OpenApiTypes.BOOL,
     django_filters.DateFilter: OpenApiTypes.DATE,
     django_filters.IsoDateTimeFilter: OpenApiTypes.DATETIME,
 }
+_TEXT: Final = {"type": "string", "minLength": 1}
+"""No parameter is empty."""
 _ERRORS: Final = {
     400: "a field, a parameter or a header is not valid",
     401: "not authenticated",
@@ -155,7 +158,7 @@ class OperationSchema(AutoSchema):
         declared = self._operation
         if declared is None:
             return []
-        found = []
+        found: list[Any] = []
         if self.method not in ("GET", "HEAD"):
             key = {"type": "string", "minLength": 1, "maxLength": 200}
             found.append(OpenApiParameter("Idempotency-Key", key, OpenApiParameter.HEADER))
@@ -165,14 +168,16 @@ class OperationSchema(AutoSchema):
         if declared.order is not None:
             limit = {"type": "integer", "minimum": 1, "maximum": LARGEST, "default": SIZE}
             found += [
-                OpenApiParameter("cursor", str),
+                OpenApiParameter("cursor", _TEXT),
                 OpenApiParameter("limit", limit),
                 OpenApiParameter("sort", str, enum=declared.order.choices, default=declared.order.default),
             ]
         for name, one in declared.filters.base_filters.items() if declared.filters else ():
             words = [word for word, _ in one.extra["choices"]] if "choices" in one.extra else None
-            kind = next((told for cls, told in _FILTERS.items() if isinstance(one, cls)), OpenApiTypes.STR)
-            found.append(OpenApiParameter(name, kind, enum=words))
+            kind = next((told for cls, told in _FILTERS.items() if isinstance(one, cls)), _TEXT)
+            found.append(OpenApiParameter(name, OpenApiTypes.STR if words else kind, enum=words))
+        if declared.query is not None:
+            found.append(declared.query)
         return found
 
     def _is_list_view(self, serializer: Any = None) -> bool:

@@ -11,7 +11,7 @@ from django.core import signing
 from django.core.exceptions import FieldDoesNotExist
 from django.db import models
 
-from ifarm.core.errors import Invalid
+from ifarm.api.parameters import wrong
 
 SIZE: Final = 50
 LARGEST: Final = 500
@@ -57,7 +57,7 @@ def page(rows: models.QuerySet[Any], order: Order, parameters: Mapping[str, str]
     cursor = _opened(parameters.get("cursor"))
     sort = cursor["sort"] if cursor else parameters.get("sort", order.default)
     if sort not in order.choices:
-        raise Invalid(f"sort: expected one of {', '.join(order.choices)}, found {sort!r}.")
+        raise wrong(("sort", f"expected one of {', '.join(order.choices)}, found {sort!r}."))
     limit = _limit(parameters.get("limit", str(SIZE)))
     name, down = sort.lstrip("-"), sort.startswith("-")
     if cursor:
@@ -82,10 +82,12 @@ def _opened(cursor: str | None) -> dict[str, str] | None:
     try:
         return dict(signing.loads(cursor, salt=_SALT))
     except signing.BadSignature:
-        raise Invalid("cursor: expected the one of the page before, found another. Start without.") from None
+        raise wrong(
+            ("cursor", "expected the one of the page before, found another. Start without.")
+        ) from None
 
 
 def _limit(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= LARGEST:
-        raise Invalid(f"limit: expected a number from 1 to {LARGEST}, found {text!r}.")
+        raise wrong(("limit", f"expected a number from 1 to {LARGEST}, found {text!r}."))
     return int(text)

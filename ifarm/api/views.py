@@ -18,6 +18,7 @@ from rest_framework.views import APIView
 
 from ifarm.api.idempotency import once
 from ifarm.api.pages import Order, page
+from ifarm.api.parameters import checked, given, narrowed
 from ifarm.core.actors import Actor
 from ifarm.core.context import unit_of_work
 from ifarm.core.errors import AmbiguousTenant, NotFound, StaleVersion
@@ -39,6 +40,7 @@ class Operation:
     Args:
         input: a serializer; the handler gets its validated ``data``. With PATCH every field is optional.
         output: a serializer for what the handler returns; None answers 204.
+        query: a serializer of the address's parameters; the handler gets them as ``asked``.
         order: the handler returns a queryset, which is answered in pages.
         filters: a django-filter FilterSet for that queryset.
         versioned: the handler gets ``seen``, the version the editor has seen.
@@ -48,6 +50,7 @@ class Operation:
     action: str
     input: type[Serializer] | None = None
     output: type[Serializer] | None = None
+    query: type[Serializer] | None = None
     order: Order | None = None
     filters: Any = None
     versioned: bool = False
@@ -67,9 +70,13 @@ def operation(policy: Policy[Any], action: str, **rest: Any) -> Callable[[Handle
 
 
 class TenantView(APIView):
-    """Base of all views of tenants' data. Handlers are marked with `operation` and find the actor in ``self.actor``."""
+    """Base of all views of tenants' data. Handlers are marked with `operation` and find the actor in ``self.actor``.
+
+    ``parameters``: those of the address, of which none is empty.
+    """
 
     actor: Actor
+    parameters: dict[str, str]
 
     def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Response:
         """As DRF's, with everything from the question who it is to the commit in one unit of work."""
@@ -123,6 +130,7 @@ class TenantView(APIView):
             return handler(request)
         declared: Operation = handler.operation
         declared.policy.require(self.actor, declared.action)
+        self.parameters = given(request.query_params)
         if request.method in _SAFE:
             return self._carry_out(handler, declared, kwargs)
         return once(self.actor, request, lambda: self._carry_out(handler, declared, kwargs))
@@ -130,15 +138,17 @@ class TenantView(APIView):
     def _carry_out(
         self, handler: Callable[..., Any], declared: Operation, kwargs: Mapping[str, Any]
     ) -> Response:
-        given: dict[str, Any] = dict(kwargs)
+        taken: dict[str, Any] = dict(kwargs)
+        if declared.query is not None:
+            taken["asked"] = checked(self.parameters, declared.query)
         if declared.versioned:
-            given["seen"] = seen(self.request.headers.get("If-Match"), self.request.data)
+            taken["seen"] = seen(self.request.headers.get("If-Match"), self.request.data)
         if declared.input is not None:
             incoming = declared.input(data=self.request.data, partial=self.request.method == "PATCH")
             incoming.is_valid(raise_exception=True)
-            given["data"] = incoming.validated_data
+            taken["data"] = incoming.validated_data
         try:
-            found = handler(**given)
+            found = handler(**taken)
         except StaleVersion as stale:
             if declared.output is not None:
                 stale.extra["current"] = declared.output(stale.current).data
@@ -153,12 +163,8 @@ class TenantView(APIView):
             version = getattr(found, "version", None)
             headers = {"ETag": f'"{version}"'} if version is not None else {}
             return Response(declared.output(found).data, declared.status, headers=headers)
-        parameters = self.request.query_params.dict()
         if declared.filters is not None:
-            chosen = declared.filters(self.request.query_params, queryset=found)
-            if not chosen.is_valid():
-                raise exceptions.ValidationError(chosen.errors.get_json_data())
-            found = chosen.qs
-        one = page(found, declared.order, parameters)
+            found = narrowed(self.parameters, declared.filters, found).qs
+        one = page(found, declared.order, self.parameters)
         following = f"{self.request.build_absolute_uri(self.request.path)}?{one.next}" if one.next else None
         return Response({"next": following, "results": declared.output(one.rows, many=True).data})

@@ -9,7 +9,6 @@ from uuid import UUID
 
 from django.db.models import QuerySet
 from django.utils import timezone
-from drf_spectacular.utils import extend_schema
 
 from ifarm.animals.words import Species
 from ifarm.api.pages import Order
@@ -152,13 +151,9 @@ class PlansApi(TenantView):
 class FiguresApi(TenantView):
     """How well a farm's females conceived."""
 
-    @extend_schema(parameters=[FiguresQuery])
-    @operation(EVENTS, "view", output=FiguresOutput)
-    def get(self, farm_id: UUID) -> selectors.Figures:
+    @operation(EVENTS, "view", output=FiguresOutput, query=FiguresQuery)
+    def get(self, farm_id: UUID, asked: Mapping[str, Any]) -> selectors.Figures:
         """Calving interval, days open, conception rate, pregnancy rate."""
-        query = FiguresQuery(data=self.request.query_params)
-        query.is_valid(raise_exception=True)
-        asked = query.validated_data
         until = asked.get("until", timezone.localdate())
         since = asked.get("since", until - timedelta(days=364))
         species = Species(asked["species"])

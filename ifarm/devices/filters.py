@@ -4,9 +4,9 @@ from datetime import datetime
 from typing import Any
 
 from django.db.models import QuerySet
-from django_filters import BooleanFilter, ChoiceFilter, FilterSet, UUIDFilter
+from django_filters import ChoiceFilter, FilterSet, UUIDFilter
 
-from ifarm.api.filters import MomentFilter
+from ifarm.api.filters import MomentFilter, YesNoFilter
 from ifarm.core.choices import choices
 from ifarm.devices.words import DeviceKind
 
@@ -16,7 +16,7 @@ class DeviceFilters(FilterSet):
 
     farm_id = UUIDFilter(field_name="farm_id")
     kind = ChoiceFilter(choices=choices(DeviceKind))
-    is_active = BooleanFilter()
+    is_active = YesNoFilter()
     unseen_since = MomentFilter(field_name="last_seen_at", method="unseen")
 
     def unseen(self, rows: QuerySet[Any], name: str, moment: datetime) -> QuerySet[Any]:
@@ -29,7 +29,7 @@ class ReadingFilters(FilterSet):
 
     farm_id = UUIDFilter(field_name="farm_id")
     animal_id = UUIDFilter(field_name="matches__animal_id")
-    matched = BooleanFilter(method="is_matched")
+    matched = YesNoFilter(method="is_matched")
     since = MomentFilter(field_name="measured_at", lookup_expr="gte")
     until = MomentFilter(field_name="measured_at", lookup_expr="lt")
 

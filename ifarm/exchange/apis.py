@@ -9,12 +9,12 @@ from uuid import UUID
 from django.db.models import QuerySet
 from django.http import FileResponse
 from drf_spectacular.types import OpenApiTypes
-from rest_framework import exceptions
 from rest_framework.parsers import MultiPartParser
 
 from ifarm.animals.policies import ANIMALS, WEIGHTS
 from ifarm.api.openapi import OperationSchema
 from ifarm.api.pages import Order
+from ifarm.api.parameters import narrowed
 from ifarm.api.views import Operation, TenantView, operation
 from ifarm.exchange import exports, selectors, services
 from ifarm.exchange.columns import COLUMNS
@@ -92,12 +92,8 @@ class FileView(TenantView):
         return found
 
     def filtered(self, filters: type[FileFilters], rows: QuerySet[Any] | None = None) -> tuple[Any, FileType]:
-        """The rows that the query asks for, and as what. Raises ValidationError."""
-        chosen = filters(
-            self.request.query_params, queryset=ImportJob.objects.none() if rows is None else rows
-        )
-        if not chosen.is_valid():
-            raise exceptions.ValidationError(chosen.errors.get_json_data())
+        """The rows that the query asks for, and as what. Raises `Invalid`."""
+        chosen = narrowed(self.parameters, filters, ImportJob.objects.none() if rows is None else rows)
         return chosen.qs, chosen.file_type
 
 

@@ -141,30 +141,28 @@ class PeriodInput(serializers.Serializer):
 class ReportView(TenantView):
     """Base of reports about some days."""
 
-    def period(self) -> tuple[date, date]:
-        """The days that were asked for. Raises ValidationError."""
-        asked = PeriodInput(data=self.request.query_params.dict())
-        asked.is_valid(raise_exception=True)
-        last = asked.validated_data.get("last") or today_of_tenant()
-        return asked.validated_data.get("first") or date(last.year, 1, 1), last
+    def period(self, asked: Mapping[str, date]) -> tuple[date, date]:
+        """The days that were asked for."""
+        last = asked.get("last") or today_of_tenant()
+        return asked.get("first") or date(last.year, 1, 1), last
 
 
 class ScheduleApi(ReportView):
     """The livestock schedule of a farm."""
 
-    @operation(SALES, "view", output=ScheduleOutput)
-    def get(self, farm_id: UUID) -> schedule.Schedule:
+    @operation(SALES, "view", output=ScheduleOutput, query=PeriodInput)
+    def get(self, farm_id: UUID, asked: Mapping[str, date]) -> schedule.Schedule:
         """Opening, what came, what went, closing; by class of animals."""
-        return schedule.livestock_schedule(self.actor, farm_id, *self.period())
+        return schedule.livestock_schedule(self.actor, farm_id, *self.period(asked))
 
 
 class ResultsApi(ReportView):
     """What a farm earned and spent."""
 
-    @operation(SALES, "view", output=ResultsOutput)
-    def get(self, farm_id: UUID) -> dict[str, Any]:
+    @operation(SALES, "view", output=ResultsOutput, query=PeriodInput)
+    def get(self, farm_id: UUID, asked: Mapping[str, date]) -> dict[str, Any]:
         """Sales, purchases and approved expenses, in each currency."""
-        first, last = self.period()
+        first, last = self.period(asked)
         results = selectors.results_of_farm(self.actor, farm_id, first, last)
         return {"first": first, "last": last, "results": results}
 
@@ -172,10 +170,10 @@ class ResultsApi(ReportView):
 class CostsApi(ReportView):
     """What an animal has cost."""
 
-    @operation(EXPENSES, "view", output=CostsOutput)
-    def get(self, animal_id: UUID) -> dict[str, Any]:
+    @operation(EXPENSES, "view", output=CostsOutput, query=PeriodInput)
+    def get(self, animal_id: UUID, asked: Mapping[str, date]) -> dict[str, Any]:
         """Its own allocations and its part of those to its groups, in each currency."""
-        first, last = self.period()
+        first, last = self.period(asked)
         sums = selectors.cost_of_animal(self.actor, animal_id, first, last)
         costs = [Money(amount, currency) for currency, amount in sorted(sums.items())]
         return {"first": first, "last": last, "costs": costs}

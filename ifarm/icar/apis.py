@@ -11,7 +11,6 @@ from urllib.parse import parse_qs, urlencode
 from uuid import UUID
 
 from django.db.models import QuerySet
-from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 
 from ifarm.api.pages import Order, page
@@ -32,11 +31,10 @@ def _collection(name: str, member: type[serializers.Serializer]) -> type[seriali
 class CollectionView(TenantView):
     """Base of what is told page by page, by when it was changed: the last page is where a reader goes on later."""
 
-    def told(self, rows: QuerySet[Any], order: Order) -> tuple[dict[str, Any], list[Any]]:
-        """The view and the rows that were asked for. Raises ValidationError, `Invalid`."""
-        query = ModifiedQuery(data=self.request.query_params.dict())
-        query.is_valid(raise_exception=True)
-        asked = query.validated_data
+    def told(
+        self, rows: QuerySet[Any], order: Order, asked: Mapping[str, Any]
+    ) -> tuple[dict[str, Any], list[Any]]:
+        """The view and the rows that were asked for. Raises `Invalid`."""
         if since := asked.get("meta-modified-from"):
             rows = rows.filter(modified_at__gte=since)
         if until := asked.get("meta-modified-to"):
@@ -44,7 +42,7 @@ class CollectionView(TenantView):
         size = str(asked["pageSize"])
         place = {"cursor": asked["cursor"]} if "cursor" in asked else {}
         one = page(rows, order, {"limit": size, **place})
-        kept = {key: value for key, value in self.request.query_params.items() if key != "cursor"}
+        kept = {key: value for key, value in self.parameters.items() if key != "cursor"}
         view = {"pageSize": asked["pageSize"], "first": self._link(kept)}
         if one.next is not None:
             view["next"] = self._link({**kept, "cursor": parse_qs(one.next)["cursor"][0]})
@@ -58,11 +56,10 @@ class CollectionView(TenantView):
 class LocationsApi(CollectionView):
     """The farms of the tenant, as locations."""
 
-    @extend_schema(parameters=[ModifiedQuery])
-    @operation(FARMS, "view", output=_collection("Location", LocationShape))
-    def get(self) -> dict[str, Any]:
+    @operation(FARMS, "view", output=_collection("Location", LocationShape), query=ModifiedQuery)
+    def get(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         """Those of the actor."""
-        view, rows = self.told(FARMS.instances(self.actor), Order(Farm, "modified_at"))
+        view, rows = self.told(FARMS.instances(self.actor), Order(Farm, "modified_at"), asked)
         return {"view": view, "member": [describe.location(row) for row in rows]}
 
 
@@ -70,12 +67,13 @@ def collection_view(resource: Resource) -> type[TenantView]:
     """The view of one collection."""
 
     class CollectionApi(CollectionView):
-        @extend_schema(parameters=[ModifiedQuery])
-        @operation(resource.policy, "view", output=_collection(resource.kind, resource.shape))
-        def get(self, farm_id: UUID) -> dict[str, Any]:
+        @operation(
+            resource.policy, "view", output=_collection(resource.kind, resource.shape), query=ModifiedQuery
+        )
+        def get(self, farm_id: UUID, asked: Mapping[str, Any]) -> dict[str, Any]:
             """What is recorded at a location."""
             farm = access_farm(self.actor, farm_id)
-            view, rows = self.told(resource.rows(self.actor, farm), resource.order)
+            view, rows = self.told(resource.rows(self.actor, farm), resource.order, asked)
             return {"view": view, "member": [resource.describe(row, farm) for row in rows]}
 
     CollectionApi.__doc__ = f"icar{resource.kind}Resource."

@@ -1,10 +1,12 @@
 """What the list of notifications can be narrowed by."""
 
-from django_filters import BooleanFilter, CharFilter, FilterSet
+from django_filters import CharFilter, FilterSet
+
+from ifarm.api.filters import YesNoFilter
 
 
 class NotificationFilters(FilterSet):
     """`?unread=&notification_type=`."""
 
-    unread = BooleanFilter(field_name="read_at", lookup_expr="isnull")
+    unread = YesNoFilter(field_name="read_at", lookup_expr="isnull")
     notification_type = CharFilter()

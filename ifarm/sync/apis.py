@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from drf_spectacular.utils import extend_schema
-
 from ifarm.api.views import TenantView, operation
 from ifarm.core.errors import TooLarge
 from ifarm.sync import pushes, selectors
@@ -20,13 +18,9 @@ MOST_BYTES: Final = 1024 * 1024
 class ChangesApi(TenantView):
     """What changed here, and what was done out there."""
 
-    @extend_schema(parameters=[ChangesQuery])
-    @operation(SYNC, "view", output=ChangesOutput)
-    def get(self) -> selectors.Changes:
+    @operation(SYNC, "view", output=ChangesOutput, query=ChangesQuery)
+    def get(self, asked: Mapping[str, Any]) -> selectors.Changes:
         """What changed since; everything, without a cursor. 410: start from the beginning, the problem says why."""
-        query = ChangesQuery(data=self.request.query_params)
-        query.is_valid(raise_exception=True)
-        asked = query.validated_data
         kinds = asked.get("kinds")
         return selectors.pull(
             self.actor,
