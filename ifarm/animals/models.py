@@ -27,6 +27,7 @@ from ifarm.core.constraints import NoOverlap
 from ifarm.core.ids import uuid7
 from ifarm.core.models import RecordModel, TenantForeignKey, TenantModel, VersionedModel
 from ifarm.farms.models import Farm, Paddock
+from ifarm.financial.money import require_currency
 
 
 class Breed(models.Model):
@@ -69,7 +70,7 @@ class Animal(VersionedModel):
     purpose = models.CharField(max_length=10, choices=choices(Purpose), blank=True, default="")
     status = models.CharField(max_length=8, choices=choices(Status), default=Status.ALIVE.value)
     estimated_value = models.DecimalField(max_digits=12, decimal_places=2, null=True, blank=True)
-    value_currency = models.CharField(max_length=3, blank=True, default="")
+    value_currency = models.CharField(max_length=3, blank=True, default="", validators=[require_currency])
     is_reference = models.BooleanField(default=False)
     is_deleted = models.BooleanField(default=False)
 
@@ -146,7 +147,11 @@ class BreedFraction(TenantModel):
     class Meta:
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["animal", "breed"], name="one_fraction_per_breed"),
-            models.CheckConstraint(condition=models.Q(parts__gt=0), name="breed_parts_positive"),
+            models.CheckConstraint(
+                condition=models.Q(parts__gt=0),
+                name="breed_parts_positive",
+                violation_error_message="A part of a breed is 1 or more.",
+            ),
         ]
 
 

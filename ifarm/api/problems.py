@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from functools import cache
 from http import HTTPStatus
 from typing import Any, Final
 
 from django.apps import apps
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, ValidationError
-from django.db import DataError, IntegrityError
+from django.db import DataError, IntegrityError, connection
 from django.db.models import ProtectedError, RestrictedError
 from django.http import Http404, JsonResponse
 from rest_framework import exceptions
 from rest_framework.response import Response
 
 from ifarm.core import errors
-from ifarm.core.constraints import SameTenant
+from ifarm.core.constraints import SameTenant, TenantKey
 from understudy.integrations.django.errors import CommitInDoubt
 from understudy.integrations.django.middleware import RETRY_AFTER, SAFE, DatabaseFailoverMiddleware, lost
 
@@ -25,6 +26,8 @@ CONTENT_TYPE: Final = "application/problem+json"
 _NO_ROOM: Final = frozenset({"22001", "22003", "22008", "22009"})
 """SQLSTATEs of values that the types of the database cannot hold: too long a text, too large a number, a time that is
 too far away or too far from UTC."""
+_FOREIGN_KEY: Final = "23503"
+_ID_IN_USE: Final = "Expected an id that nobody has used, found one in use. Take a new one."
 _log = logging.getLogger(__name__)
 
 
@@ -161,21 +164,34 @@ def _django_fields(error: ValidationError) -> Iterator[dict[str, str]]:
 
 
 def _of_constraint(error: IntegrityError) -> errors.Problem | None:
-    """A constraint that has words of its own is a conflict; any other is a fault of ours."""
-    name = getattr(getattr(error.__cause__, "diag", None), "constraint_name", None)
-    constraint = _constraints().get(name or "")
-    if constraint is None:
+    """A constraint that has words is a conflict; any other is a fault of ours."""
+    name = getattr(getattr(error.__cause__, "diag", None), "constraint_name", None) or ""
+    reference = getattr(error.__cause__, "sqlstate", None) == _FOREIGN_KEY
+    words = SameTenant.default_violation_error_message if reference else words_of(name)
+    if words is None:
         _log.error("constraint %s was violated and has no words for it", name)
         return None
-    return errors.Conflict(str(constraint.get_violation_error_message()), constraint=name)
+    return errors.Conflict(words, constraint=name)
 
 
-def _constraints() -> dict[str, Any]:
-    """Constraints with a message of their own, by name."""
-    return {
-        constraint.name: constraint
-        for model in apps.get_models()
-        for constraint in model._meta.constraints
-        if isinstance(constraint, SameTenant)
-        or constraint.violation_error_message != constraint.default_violation_error_message
-    }
+def words_of(name: str) -> str | None:
+    """What a client is told that met the constraint of this name; None where no request should meet it."""
+    return _words().get(name)
+
+
+@cache
+def _words() -> dict[str, str]:
+    """Constraints with a message of their own, keys (devices choose ids), and columns that hold nothing below zero."""
+    words: dict[str, str] = {}
+    for model in apps.get_models():
+        table = model._meta.db_table
+        words[f"{table}_pkey"] = _ID_IN_USE
+        for field in model._meta.local_fields:
+            if field.db_check(connection):
+                words[f"{table}_{field.column}_check"] = f"Expected {field.verbose_name} of nothing or more."
+        for constraint in model._meta.constraints:
+            if isinstance(constraint, TenantKey):
+                words[constraint.name] = _ID_IN_USE
+            elif constraint.violation_error_message != constraint.default_violation_error_message:
+                words[constraint.name] = str(constraint.get_violation_error_message())
+    return words

@@ -93,7 +93,9 @@ class DeviceReading(TenantModel):
                 violation_error_message="This device has sent another reading of this source_id.",
             ),
             models.CheckConstraint(
-                condition=models.Q(weight_kg=None) | models.Q(milk_kg=None), name="reading_of_one_measure"
+                condition=models.Q(weight_kg=None) | models.Q(milk_kg=None),
+                name="reading_of_one_measure",
+                violation_error_message="A reading is of one thing: a weight or milk.",
             ),
         ]
         indexes: ClassVar = [

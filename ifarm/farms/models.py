@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import date, datetime
+from zoneinfo import ZoneInfo
+
 from django.db import models
 from django.db.models.functions import Lower
+from django.utils.timezone import localdate
 
 from ifarm.core.models import TenantForeignKey, VersionedModel
 
@@ -28,6 +32,14 @@ class Farm(VersionedModel):
     def __str__(self) -> str:
         return self.name
 
+    def day_of(self, moment: datetime) -> date:
+        """The day that a moment is in, here."""
+        return moment.astimezone(ZoneInfo(self.timezone)).date()
+
+    def today(self) -> date:
+        """The day it is here."""
+        return localdate(timezone=ZoneInfo(self.timezone))
+
 
 class Paddock(VersionedModel):
     """A field, a pen, a house: where animals of a farm are. ``area_ha`` is its grazing area, in hectares."""
@@ -44,7 +56,11 @@ class Paddock(VersionedModel):
                 name="paddock_names_differ",
                 violation_error_message="This farm has a paddock of this name already.",
             ),
-            models.CheckConstraint(condition=models.Q(area_ha__gt=0), name="paddock_area_positive"),
+            models.CheckConstraint(
+                condition=models.Q(area_ha__gt=0),
+                name="paddock_area_positive",
+                violation_error_message="An area is more than nothing.",
+            ),
         ]
 
     def __str__(self) -> str:

@@ -116,11 +116,13 @@ class Expense(RecordModel):
                     decided_at__isnull=False,
                 ),
                 name="expense_status_has_its_people",
+                violation_error_message="An expense names who submitted and who decided it, and when, once they did.",
             ),
             models.CheckConstraint(
                 condition=Q(status=ExpenseStatus.PAID.value, paid_on__isnull=False)
                 | (~Q(status=ExpenseStatus.PAID.value) & Q(paid_on=None)),
                 name="expense_paid_on_a_day",
+                violation_error_message="An expense that was paid has the day of payment, no other has.",
             ),
         ]
 
@@ -137,7 +139,11 @@ class ExpenseLine(TenantModel):
     class Meta:
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["expense", "position"], name="one_expense_line_per_position"),
-            models.CheckConstraint(condition=Q(amount__gt=0), name="expense_line_amount_positive"),
+            models.CheckConstraint(
+                condition=Q(amount__gt=0),
+                name="expense_line_amount_positive",
+                violation_error_message="A line is more than nothing.",
+            ),
         ]
 
 
@@ -155,8 +161,13 @@ class ExpenseAllocation(TenantModel):
             models.CheckConstraint(
                 condition=Q(animal=None, group__isnull=False) | Q(animal__isnull=False, group=None),
                 name="allocated_to_one_animal_or_group",
+                violation_error_message="A part is for one animal or for one group.",
             ),
-            models.CheckConstraint(condition=Q(amount__gt=0), name="allocation_amount_positive"),
+            models.CheckConstraint(
+                condition=Q(amount__gt=0),
+                name="allocation_amount_positive",
+                violation_error_message="A part is more than nothing.",
+            ),
         ]
 
 
@@ -194,7 +205,11 @@ class Sale(RecordModel):
             models.Index("farm", "sale_date", name="sales_of_a_farm"),
         ]
         constraints: ClassVar = [
-            models.CheckConstraint(condition=Q(amount__gt=0), name="sale_amount_positive"),
+            models.CheckConstraint(
+                condition=Q(amount__gt=0),
+                name="sale_amount_positive",
+                violation_error_message="A sale is for more than nothing.",
+            ),
         ]
 
 
@@ -211,9 +226,17 @@ class SaleLine(TenantModel):
 
     class Meta:
         constraints: ClassVar = [
-            models.UniqueConstraint(fields=["sale", "animal"], name="one_sale_line_per_animal"),
+            models.UniqueConstraint(
+                fields=["sale", "animal"],
+                name="one_sale_line_per_animal",
+                violation_error_message="An animal is sold once in a sale.",
+            ),
             models.UniqueConstraint(fields=["movement"], name="one_sale_line_per_movement"),
-            models.CheckConstraint(condition=Q(amount__gte=0), name="sale_line_amount_not_negative"),
+            models.CheckConstraint(
+                condition=Q(amount__gte=0),
+                name="sale_line_amount_not_negative",
+                violation_error_message="A price is nothing or more.",
+            ),
         ]
 
 
@@ -235,7 +258,11 @@ class Purchase(RecordModel):
             models.Index("farm", "purchase_date", name="purchases_of_a_farm"),
         ]
         constraints: ClassVar = [
-            models.CheckConstraint(condition=Q(amount__gt=0), name="purchase_amount_positive"),
+            models.CheckConstraint(
+                condition=Q(amount__gt=0),
+                name="purchase_amount_positive",
+                violation_error_message="A purchase is for more than nothing.",
+            ),
         ]
 
 
@@ -251,9 +278,17 @@ class PurchaseLine(TenantModel):
 
     class Meta:
         constraints: ClassVar = [
-            models.UniqueConstraint(fields=["purchase", "animal"], name="one_purchase_line_per_animal"),
+            models.UniqueConstraint(
+                fields=["purchase", "animal"],
+                name="one_purchase_line_per_animal",
+                violation_error_message="An animal is bought once in a purchase.",
+            ),
             models.UniqueConstraint(fields=["movement"], name="one_purchase_line_per_movement"),
-            models.CheckConstraint(condition=Q(amount__gte=0), name="purchase_line_amount_not_negative"),
+            models.CheckConstraint(
+                condition=Q(amount__gte=0),
+                name="purchase_line_amount_not_negative",
+                violation_error_message="A price is nothing or more.",
+            ),
         ]
 
 
@@ -342,7 +377,9 @@ class InvoiceLine(TenantModel):
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["invoice", "position"], name="one_invoice_line_per_position"),
             models.CheckConstraint(
-                condition=Q(vat_rate_percent__gte=0, vat_rate_percent__lte=100), name="vat_rate_is_a_rate"
+                condition=Q(vat_rate_percent__gte=0, vat_rate_percent__lte=100),
+                name="vat_rate_is_a_rate",
+                violation_error_message="A rate of value added tax is from 0 to 100 percent.",
             ),
         ]
 
@@ -364,5 +401,9 @@ class Payment(RecordModel):
     class Meta:
         indexes: ClassVar = [models.Index("invoice", "paid_on", name="payments_of_an_invoice")]
         constraints: ClassVar = [
-            models.CheckConstraint(condition=Q(amount__gt=0), name="payment_amount_positive"),
+            models.CheckConstraint(
+                condition=Q(amount__gt=0),
+                name="payment_amount_positive",
+                violation_error_message="A payment is more than nothing.",
+            ),
         ]

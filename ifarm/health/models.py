@@ -13,6 +13,7 @@ from ifarm.animals.words import Species
 from ifarm.core.choices import choices
 from ifarm.core.models import RecordModel, TenantForeignKey, TenantModel, VersionedModel
 from ifarm.farms.models import Farm
+from ifarm.financial.money import require_currency
 from ifarm.health.words import HealthStatus, MoveKind, Product, TreatmentKind, Unit
 
 
@@ -126,7 +127,7 @@ class MedicinePurchase(RecordModel):
     supplier = models.CharField(max_length=160, blank=True, default="")
     receipt_number = models.CharField(max_length=60, blank=True, default="")
     cost_amount = models.DecimalField(max_digits=12, decimal_places=2, null=True, blank=True)
-    cost_currency = models.CharField(max_length=3, blank=True, default="")
+    cost_currency = models.CharField(max_length=3, blank=True, default="", validators=[require_currency])
 
     class Meta:
         verbose_name = "medicine purchase"

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db import IntegrityError, transaction
+from django.db import transaction
 from django.utils import timezone
 
 from ifarm.animals.movements import AHEAD
@@ -19,7 +19,7 @@ from ifarm.api.problems import TYPES, as_problem
 from ifarm.core.actors import Actor
 from ifarm.core.context import current_tenant, unit_of_work
 from ifarm.core.encoding import plain
-from ifarm.core.errors import Conflict, Fault, Invalid, KeyReused, Problem, RuleBroken, StaleVersion
+from ifarm.core.errors import Fault, Invalid, KeyReused, Problem, RuleBroken, StaleVersion
 from ifarm.core.locks import Lock, take
 from ifarm.sync.actions import ACTIONS, carry_out
 from ifarm.sync.kinds import KINDS
@@ -115,7 +115,7 @@ class _Turn:
         except Exception as error:
             if lost(error):
                 raise
-            problem = _id_is_taken(error) or as_problem(error)
+            problem = as_problem(error)
             if problem is not None and problem.status < 500:
                 return _told(operation, Outcome.REFUSED, problem=_document(problem))
             _log.exception("operation %s of %s failed", operation["id"], self.actor.id)
@@ -217,10 +217,3 @@ def _document(problem: Problem) -> dict[str, Any]:
         "detail": problem.detail,
         **{name: value for name, value in problem.extra.items() if name not in ("current", "submitted")},
     }
-
-
-def _id_is_taken(error: Exception) -> Problem | None:
-    name = getattr(getattr(error.__cause__, "diag", None), "constraint_name", None) or ""
-    if isinstance(error, IntegrityError) and name.endswith("_pkey"):
-        return Conflict("object_id: expected an id that nobody has used, found one in use. Take a new one.")
-    return None
