@@ -2,24 +2,35 @@
 
 Fixtures: `db` (pytest-django) rolls everything back at the end of a test. `committed` is for tests with several
 connections: what they commit is removed afterwards. `owner_connection` is that of the tables' owner, who sees all
-tenants.
+tenants. `clock(moment)` has it be that time for the application: no test may depend on the hour it runs at.
+
+Hypothesis tries the same examples each time (`--hypothesis-profile=random` for others), and gives them the time they
+need: whoever runs the tests decides nothing but the commit.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck, settings
 
 from ifarm.config.django.test import OWNER, PASSWORD, PORT
 from understudy.embedded import EmbeddedPostgreSQL
 
 KEPT = ("django_migrations", "django_content_type", "auth_permission", "animals_breed")
 """Tables that migrations fill."""
+
+settings.register_profile(
+    "random", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("ifarm", settings.get_profile("random"), derandomize=True)
+settings.load_profile("ifarm")
 
 
 @pytest.fixture(scope="session")
@@ -88,6 +99,17 @@ def empty(owner: psycopg.Connection[Any]) -> None:
     )
     tables = ", ".join(row[0] for row in owner.execute(query, (list(KEPT),)))
     owner.execute(f"TRUNCATE {tables} CASCADE".encode())
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[datetime], None]:
+    """Has it be that time for the application; keys are of the real one."""
+    from django.utils import timezone
+
+    def show(moment: datetime) -> None:
+        monkeypatch.setattr(timezone, "now", lambda: moment)
+
+    return show
 
 
 @pytest.fixture(autouse=True)

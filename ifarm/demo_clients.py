@@ -37,7 +37,8 @@ class Orders:
     Args:
         place: host and port of the web.
         cows: ids of animals that are milked and weighed by nobody else.
-        born: their birth; milk is recorded from yesterday back, one milking after another.
+        newest: the day of weights and expenses; milk is recorded from it back, one milking after another. The demo
+            may run across midnight, so it is not asked for again: days would be recorded twice.
     """
 
     writer: int
@@ -47,6 +48,7 @@ class Orders:
     token: str
     farm_id: str
     cows: tuple[str, ...]
+    newest: date
 
 
 class Device:
@@ -77,17 +79,16 @@ def record(orders: Orders, seq: int) -> tuple[str, dict[str, Any]]:
     kind, number = seq % 3, seq // 3
     cow = orders.cows[number % len(orders.cows)]
     source = f"{SOURCE}{orders.writer}/{seq}"
-    today = date.today()  # noqa: DTZ011 - the farm's records are of days gone by, wherever it is
     if kind == 0:
-        weight = {"weighed_on": str(today - timedelta(days=2)), "weight_kg": f"{600 + seq % 90}.50"}
+        weight = {"weighed_on": str(orders.newest), "weight_kg": f"{600 + seq % 90}.50"}
         return f"animals/{cow}/weights/", {"source": source, **weight}
     if kind == 1:
         turn, session = divmod(number // len(orders.cows), len(SESSIONS))
         milk = {"production_type": "milk", "animal_id": cow, "milk_kg": f"{8 + seq % 7}.25"}
-        day = {"production_date": str(today - timedelta(days=2 + turn)), "session": SESSIONS[session]}
+        day = {"production_date": str(orders.newest - timedelta(days=turn)), "session": SESSIONS[session]}
         return "production/", {"source": source, **milk, **day}
     line = {"category": "feed", "amount": f"{1 + seq % 50}.00"}
-    day = {"expense_date": str(today - timedelta(days=2)), "description": f"Hay, load {seq}"}
+    day = {"expense_date": str(orders.newest), "description": f"Hay, load {seq}"}
     return "expenses/", {
         "source": source,
         "farm_id": orders.farm_id,

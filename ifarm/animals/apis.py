@@ -7,7 +7,6 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import QuerySet
-from django.utils import timezone
 from drf_spectacular.utils import extend_schema
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -160,8 +159,8 @@ class GainApi(TenantView):
 
     @operation(WEIGHTS, "view", output=GainOutput)
     def get(self, animal_id: UUID) -> growth.Gain:
-        """Average daily gain of the last two weighings, as of today."""
-        return growth.gain_of(self.actor, animal_id, timezone.localdate())
+        """Average daily gain of the last two weighings, as of today at its farm."""
+        return growth.gain_of(self.actor, animal_id)
 
 
 class ConditionsApi(TenantView):

@@ -97,9 +97,11 @@ def _require_born(born: date | None, day: date) -> None:
         raise RuleBroken(f"expected a day from the animal's birth ({born}) on, found {day}.")
 
 
-def gain_of(actor: Actor, animal_id: UUID, on: date) -> Gain:
-    """Growth of one animal, as known on a day. Raises `NotFound`."""
-    rows = WEIGHTS.instances(actor).filter(animal=access_animal(actor, animal_id), weighed_on__lte=on)
+def gain_of(actor: Actor, animal_id: UUID, on: date | None = None) -> Gain:
+    """Growth of one animal, as known on a day; without one, today at its farm. Raises `NotFound`."""
+    animal = access_animal(actor, animal_id)
+    on = on or animal.farm.today()
+    rows = WEIGHTS.instances(actor).filter(animal=animal, weighed_on__lte=on)
     newest = rows.order_by("-weighed_on", "-id").values_list("weighed_on", "weight_kg")
     last = newest.first()
     if last is None:

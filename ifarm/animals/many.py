@@ -9,7 +9,6 @@ from typing import Any
 from uuid import UUID
 
 from django.core.exceptions import ValidationError
-from django.utils import timezone
 
 from ifarm.animals.groups import require_joinable
 from ifarm.animals.models import (
@@ -134,7 +133,7 @@ def _new(
     if paddock_id is not None:
         animal.paddock = _found(known.paddocks, paddock_id, "paddock")
         require_same_farm(animal)
-    issued = animal.birth_date or timezone.localdate()
+    issued = animal.birth_date or animal.farm.today()
     names = all_identifiers(tag_number, identifiers)
     movement = None
     if not animal.is_reference:

@@ -120,7 +120,7 @@ def move_animal(
             changes = {"paddock": None, "status": gone.value}
         writes.insert(actor, movement)
         if changes.get("farm") != animal.farm:
-            leave_all_groups(actor, animal, moment.astimezone(ZoneInfo(animal.farm.timezone)).date())
+            leave_all_groups(actor, animal, animal.farm.day_of(moment))
         writes.update(actor, animal, changes, reason=f"{kind.value} {reason}".strip())
         if movement.to_farm_id is not None:
             begin_stay(animal, moment)
@@ -155,7 +155,7 @@ def move_group(
             )
         group = access_group(actor, group_id)
         moment = moved_at or timezone.now()
-        day = moment.astimezone(ZoneInfo(group.farm.timezone)).date()
+        day = group.farm.day_of(moment)
         members = ANIMALS.instances(actor).filter(id__in=members_on(actor, group_id, day))
         animals = list(members.select_for_update(of=("self",)).order_by("id"))
         if not animals:

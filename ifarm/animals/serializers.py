@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.utils import timezone
 from rest_framework import serializers
 
 from ifarm.animals.words import (
@@ -104,8 +103,8 @@ class AnimalOutput(serializers.Serializer):
     modified_at = serializers.DateTimeField()
 
     def get_age_months(self, animal: Any) -> int | None:
-        """Derived, today."""
-        months: int | None = animal.age_months(timezone.localdate())
+        """Derived, today at its farm."""
+        months: int | None = animal.age_months(animal.farm.today())
         return months
 
 

@@ -8,7 +8,6 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection
-from django.utils import timezone
 
 from ifarm.animals.identifiers import normalised
 from ifarm.animals.models import Animal, AnimalIdentifier, Breed, BreedFraction, Parentage
@@ -53,7 +52,7 @@ def create_animal(
             animal.paddock = access_paddock(actor, paddock_id)
             require_same_farm(animal)
         writes.insert(actor, animal)
-        issued = animal.birth_date or timezone.localdate()
+        issued = animal.birth_date or farm.today()
         for kind, value in all_identifiers(tag_number, identifiers).items():
             _issue(actor, animal, kind, value, issued)
         if breeds:
@@ -90,7 +89,7 @@ def delete_animal(actor: Actor, animal_id: UUID, reason: str = "recorded by mist
     """Take back an animal that was recorded by mistake: it is kept, hidden, and its identifiers are free again."""
     with unit_of_work():
         animal = access_animal(actor, animal_id, lock=True)
-        today = timezone.localdate()
+        today = animal.farm.today()
         for identifier in animal.identifiers.select_for_update().filter(retired_on=None):
             writes.update(actor, identifier, {"retired_on": max(today, identifier.issued_on)}, reason=reason)
         writes.bury(actor, animal, {"is_deleted": True}, reason=reason)

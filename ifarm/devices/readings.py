@@ -287,7 +287,9 @@ def _recorded(
     actor: Actor, device: Device, reading: DeviceReading, animal_id: UUID, said: Mapping[str, Any]
 ) -> UUID | None:
     """The weight or the milk of a reading as a record of its animal; None for a reader of tags."""
-    local = reading.measured_at.astimezone(ZoneInfo(reading.farm.timezone))
+    # A clock that is minutes ahead leads to no day that has not come.
+    moment = min(reading.measured_at, timezone.now())
+    local = moment.astimezone(ZoneInfo(reading.farm.timezone))
     origin = {"source": f"device:{device.id}", "source_id": reading.source_id}
     if reading.weight_kg is not None:
         method = METHODS[DeviceKind(device.kind)].value

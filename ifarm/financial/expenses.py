@@ -141,10 +141,9 @@ def _people(
             raise RuleBroken("expected who submitted the expense to take it back, found somebody else.")
         return {"submitted_by": None, "submitted_at": None, "decided_by": None, "decided_at": None}
     if to is ExpenseStatus.PAID:
-        if paid_on is None or paid_on < expense.decided_at.date():
-            raise RuleBroken(
-                f"expected the day of payment, from {expense.decided_at.date()} on, found {paid_on}."
-            )
+        decided_on = expense.farm.day_of(expense.decided_at)
+        if paid_on is None or paid_on < decided_on:
+            raise RuleBroken(f"expected the day of payment, from {decided_on} on, found {paid_on}.")
         return {"paid_on": paid_on}
     if expense.submitted_by == actor.id:
         raise RuleBroken("expected somebody else than who submitted the expense to decide it.")

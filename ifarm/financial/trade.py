@@ -7,7 +7,6 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 from django.utils import timezone
 
@@ -64,7 +63,7 @@ def record_sale(
         sale = Sale(
             farm=farm,
             buyer=buyer,
-            sale_date=moment.astimezone(ZoneInfo(farm.timezone)).date(),
+            sale_date=farm.day_of(moment),
             amount=sum((price for price, _ in prices.values()), Decimal(0)),
             currency=currency,
             **fields,
@@ -134,7 +133,7 @@ def record_purchase(
         purchase = Purchase(
             farm=farm,
             supplier=supplier,
-            purchase_date=moment.astimezone(ZoneInfo(farm.timezone)).date(),
+            purchase_date=farm.day_of(moment),
             amount=sum((Money(one["price"], currency).amount for one in animals), Decimal(0)),
             currency=currency,
             **fields,

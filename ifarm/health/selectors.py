@@ -7,8 +7,8 @@ from datetime import date, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from django.db.models import DateField, F, Func, QuerySet
-from django.db.models.functions import Cast, Now
+from django.db.models import DateField, DateTimeField, F, Func, QuerySet, Value
+from django.db.models.functions import Cast
 from django.utils import timezone
 
 from ifarm.animals.policies import access_animal
@@ -108,7 +108,8 @@ def list_withdrawals(actor: Actor) -> QuerySet[Withdrawal]:
 
 def running_today(rows: QuerySet[Withdrawal], zone: str) -> QuerySet[Withdrawal]:
     """Those of the withdrawals that run today where the farm is; ``zone`` is the path to its time zone."""
-    there = Cast(Func(F(zone), Now(), function="timezone"), DateField())
+    now = Value(timezone.now(), DateTimeField())  # one clock for what is counted here and in the database
+    there = Cast(Func(F(zone), now, function="timezone"), DateField())
     # No place is a whole day behind UTC: the index can begin there.
     rows = rows.filter(free_on__gte=timezone.localdate() - timedelta(days=1))
     return rows.filter(starts_on__lte=there, free_on__gt=there)

@@ -10,7 +10,6 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 from django.db import connection
 from django.db.models import Count, F, Model, Q, QuerySet, Sum, Value
@@ -63,7 +62,7 @@ def day_of(row: Production) -> Day:
 
 def local_today(farm: Farm) -> date:
     """The day it is on a farm."""
-    return timezone.now().astimezone(ZoneInfo(farm.timezone)).date()
+    return farm.today()
 
 
 def totals_of(row: Production) -> Totals:

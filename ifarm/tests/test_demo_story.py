@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from datetime import date
 from http.client import RemoteDisconnected
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,14 @@ Answer = tuple[int, Any, bool]
 
 def orders(writer: int) -> Orders:
     return Orders(
-        writer=writer, ledger=Path("x"), interval=0, place="", token="", farm_id="f", cows=("1", "2")
+        writer=writer,
+        ledger=Path("x"),
+        interval=0,
+        place="",
+        token="",
+        farm_id="f",
+        cows=("1", "2"),
+        newest=date(2026, 3, 1),
     )
 
 

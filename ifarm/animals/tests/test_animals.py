@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import partial
@@ -16,10 +17,12 @@ from django.utils import timezone
 
 from ifarm.animals import groups, growth
 from ifarm.animals.identifiers import normalised
+from ifarm.animals.many import create_animals
 from ifarm.animals.models import Animal, GroupMembership, Stay
 from ifarm.animals.movements import move_animal
 from ifarm.animals.policies import access_animal
 from ifarm.animals.selectors import list_animals
+from ifarm.animals.serializers import AnimalOutput
 from ifarm.animals.services import create_animal, delete_animal, issue_identifier, set_parent, update_animal
 from ifarm.animals.words import (
     ArrivalReason,
@@ -110,6 +113,36 @@ def test_an_animal_knows_its_age(owner: Actor, farm: Farm) -> None:
     ]  # fmt: skip
     assert animal.age_days(date(2022, 4, 2)) == 2
     assert cow(owner, farm, "AT 2", birth_date=None).age_months(BORN) is None
+
+
+def test_a_tag_is_given_and_taken_on_a_day_of_the_farm(
+    owner: Actor, clock: Callable[[datetime], None]
+) -> None:
+    """In the evening, where it is the next month already in UTC."""
+    clock(datetime(2026, 3, 1, 2, tzinfo=UTC))
+    hill = create_farm(owner, name="Hill", timezone="America/New_York")
+    animal = cow(owner, hill, birth_date=None)
+    (many,) = create_animals(
+        owner, [{"farm_id": hill.id, "tag_number": "AT 2", "animal_type": "Cattle", "sex": "Female"}]
+    )
+    assert isinstance(many, Animal)
+    for one in (animal, many):
+        assert one.identifiers.get().issued_on == date(2026, 2, 28)
+        delete_animal(owner, one.id)
+        assert one.identifiers.get().retired_on == date(2026, 2, 28)
+
+
+def test_an_age_and_a_gain_are_of_today_at_the_farm(owner: Actor, clock: Callable[[datetime], None]) -> None:
+    """In the morning, where it is the month before still in UTC."""
+    clock(datetime(2026, 2, 28, 20, tzinfo=UTC))
+    hill = create_farm(owner, name="Hill", timezone="Pacific/Auckland")
+    animal = cow(owner, hill, birth_date=date(2025, 3, 1))
+    assert AnimalOutput().get_age_months(animal) == 12
+    for day, kilograms in ((date(2026, 2, 19), 300), (date(2026, 3, 1), 310)):
+        growth.record_weight(owner, animal.id, weighed_on=day, weight_kg=Decimal(kilograms))
+    assert growth.gain_of(owner, animal.id) == growth.Gain(
+        date(2026, 3, 1), Decimal(310), Decimal("1.000"), Decimal("310.00")
+    )
 
 
 def test_breeds_are_parts_of_a_whole(owner: Actor, farm: Farm) -> None:
@@ -327,10 +360,10 @@ def test_a_pedigree_has_no_cycle_when_two_draw_it_at_once(committed: Any) -> Non
     with unit_of_work(actor.tenant_id):
         hill = create_farm(actor, name="Hill")
         one, two = (cow(actor, hill, f"AT {n}", birth_date=None) for n in (1, 2))
-    both = threading.Barrier(2)
+    both = threading.Barrier(2, timeout=60)
 
     def draw(child: UUID, parent: UUID) -> str:
-        both.wait(30)
+        both.wait()
         try:
             with unit_of_work(actor.tenant_id):
                 set_parent(actor, child, parent_id=parent, role=ParentRole.DAM)

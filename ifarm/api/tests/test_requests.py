@@ -192,12 +192,12 @@ def test_the_same_request_at_the_same_time_is_told_to_wait(
     def slowly(*args: Any, **kwargs: Any) -> Farm:
         farm = create(*args, **kwargs)
         inside.set()
-        assert go_on.wait(30)
+        assert go_on.wait(60)
         return farm
 
     monkeypatch.setattr(services, "create_farm", slowly)
     first = in_thread(lambda: api("POST", "farms/", {"name": "Hill"}, Idempotency_Key="a"))
-    assert inside.wait(30)
+    assert inside.wait(60)
     second = api("POST", "farms/", {"name": "Hill"}, Idempotency_Key="a")
     go_on.set()
     assert problem(second) == (409, "in-progress")

@@ -288,10 +288,10 @@ def test_two_who_record_a_calving_at_once_make_one_calf(committed: psycopg.Conne
     actor = make_owner()
     with unit_of_work(actor.tenant_id):
         animal = beast(actor, create_farm(actor, name="Hill"))
-    both = Barrier(2)
+    both = Barrier(2, timeout=60)
 
     def record(tag: str) -> str:
-        both.wait(30)
+        both.wait()
         try:
             with unit_of_work(actor.tenant_id):
                 calve(actor, animal, 0, {**ALIVE, "tag_number": tag})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
@@ -31,10 +33,16 @@ def shape(dsn: str) -> list[Any]:
         ).fetchall()
 
 
+@pytest.mark.timeout(600)  # on a machine that is busy with other things
 def test_back_to_nothing_and_forward_again(
-    django_db_setup: None, django_db_blocker: Any, server: EmbeddedPostgreSQL
+    django_db_setup: None,
+    django_db_blocker: Any,
+    server: EmbeddedPostgreSQL,
+    clock: Callable[[datetime], None],
 ) -> None:
     from django.db import connection
+
+    clock(datetime(2026, 1, 31, 23, 59, tzinfo=UTC))  # the audit's months begin with this one, both times
 
     with psycopg.connect(server.dsn(OWNER, "ifarm", PASSWORD), autocommit=True) as owner:
         owner.execute("CREATE DATABASE there_and_back")

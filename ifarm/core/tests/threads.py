@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
 
 from django.db import connection
 
+PATIENCE_S: Final = 100.0
+"""As long as a machine that is busy with other things may need; a test itself ends after 120 s."""
+
 
 def in_thread(work: Callable[[], Any]) -> Callable[[], Any]:
-    """Start the work in a thread of its own; the function returned waits for what it gave."""
-    found: list[Any] = []
+    """Start the work in a thread of its own; the function returned waits for what it gave, or raises what it raised."""
 
-    def run() -> None:
+    def run() -> Any:
         try:
-            found.append(work())
+            return work()
         finally:
             connection.close()
 
-    thread = threading.Thread(target=run)
-    thread.start()
-
-    def wait() -> Any:
-        thread.join(30)
-        assert not thread.is_alive()
-        return found[0]
-
-    return wait
+    pool = ThreadPoolExecutor(1)
+    given = pool.submit(run)
+    pool.shutdown(wait=False)
+    return lambda: given.result(PATIENCE_S)

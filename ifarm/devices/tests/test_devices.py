@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from threading import Barrier
@@ -203,6 +204,22 @@ def test_what_a_scale_cannot_have_read_costs_its_row_only(
 def test_a_clock_that_is_minutes_ahead_is_believed(barn: Barn) -> None:
     ahead = timezone.now() + timedelta(minutes=5)
     assert outcomes(barn.send({**weighing(1, eid=ELSA), "measured_at": ahead})) == ["matched"]
+
+
+def test_a_clock_that_is_ahead_leads_to_no_day_that_has_not_come(
+    barn: Barn, clock: Callable[[datetime], None]
+) -> None:
+    """Two minutes before the new year the meter is five minutes ahead: the milk is of the old one."""
+    now = datetime(2024, 12, 31, 23, 58, tzinfo=UTC)
+    clock(now)
+    assert outcomes(barn.milk(milking("a", now + timedelta(minutes=5)))) == ["matched"]
+    assert outcomes(barn.send({**weighing(1, eid=ELSA), "measured_at": now + timedelta(minutes=5)})) == [
+        "matched"
+    ]
+    with unit_of_work(barn.owner.tenant_id):
+        milked, weight = Production.objects.get(), Weight.objects.get()
+        assert (milked.production_date, milked.session) == (now.date(), "Evening")
+        assert weight.weighed_on == now.date()
 
 
 def test_other_devices_have_their_own_bounds(barn: Barn) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -139,9 +139,20 @@ def test_a_rejection_has_a_reason_and_a_payment_a_day(people: People) -> None:
     with pytest.raises(RuleBroken, match="somebody else"):
         people.step(people.manager, expense, DRAFT)
     people.step(people.manager, expense, APPROVED)
-    for day in (None, timezone.now().date() - timedelta(days=1)):
+    decided_at = access_expense(people.owner, expense.id).decided_at
+    for day in (None, decided_at.date() - timedelta(days=1)):
         with pytest.raises(RuleBroken, match="day of payment"):
             people.step(people.manager, expense, PAID, paid_on=day)
+
+
+def test_a_payment_is_of_a_day_of_the_farm(people: People, clock: Callable[[datetime], None]) -> None:
+    """Decided and paid in the evening, where it is the next month already in UTC."""
+    people.farm = create_farm(people.owner, name="Vale", timezone="America/New_York")
+    clock(datetime(2026, 3, 1, 2, tzinfo=UTC))
+    expense = people.brought_to(SUBMITTED, APPROVED)
+    with pytest.raises(RuleBroken, match="from 2026-02-28 on, found 2026-02-27"):
+        people.step(people.manager, expense, PAID, paid_on=date(2026, 2, 27))
+    assert people.step(people.manager, expense, PAID, paid_on=date(2026, 2, 28)).status == PAID
 
 
 def test_only_a_draft_that_was_never_submitted_is_deleted(people: People) -> None:

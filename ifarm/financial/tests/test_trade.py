@@ -286,10 +286,10 @@ def test_nobody_pays_more_than_is_open(market: Market) -> None:
 
 def test_numbers_have_no_gap_and_no_twin(committed: psycopg.Connection[Any]) -> None:
     """Twelve at once in two years, four of which are undone after they had a number."""
-    market, gate = Market(), threading.Barrier(12)
+    market, gate = Market(), threading.Barrier(12, timeout=60)
 
     def work(number: int) -> bool:
-        gate.wait(20)
+        gate.wait()
         try:
             with unit_of_work(market.owner.tenant_id):
                 market.bill(issued_on=date(2023 + number % 2, 3, 1), due_on=date(2025, 1, 1))
@@ -306,12 +306,12 @@ def test_numbers_have_no_gap_and_no_twin(committed: psycopg.Connection[Any]) -> 
 
 
 def test_two_payments_at_once_do_not_overpay(committed: psycopg.Connection[Any]) -> None:
-    market, gate = Market(), threading.Barrier(3)
+    market, gate = Market(), threading.Barrier(3, timeout=60)
     with unit_of_work(market.owner.tenant_id):
         bill = market.bill()
 
     def work() -> bool:
-        gate.wait(20)
+        gate.wait()
         try:
             with unit_of_work(market.owner.tenant_id):
                 market.pay(bill, "60.00")
@@ -324,12 +324,12 @@ def test_two_payments_at_once_do_not_overpay(committed: psycopg.Connection[Any])
 
 
 def test_an_animal_is_sold_once_however_many_sell_it(committed: psycopg.Connection[Any]) -> None:
-    market, gate = Market(), threading.Barrier(3)
+    market, gate = Market(), threading.Barrier(3, timeout=60)
     with unit_of_work(market.owner.tenant_id):
         ids = [market.cow(f"AT {n}").id for n in range(2)]
 
     def work(order: int) -> bool:
-        gate.wait(20)
+        gate.wait()
         try:
             with unit_of_work(market.owner.tenant_id):
                 market.sell(*ids[::order])

@@ -204,7 +204,7 @@ def more_treatments(actor: Actor, ids: Ids, number: int) -> None:
 
 @examples.fill("withdrawals")
 def more_withdrawals(actor: Actor, ids: Ids, number: int) -> None:
-    moment = timezone.now() - timedelta(days=1, hours=number)
+    moment = timezone.now() - timedelta(minutes=number)  # withheld today and tomorrow, whatever hour it is
     make_treatment(actor, ids["animal_id"], ids["medicine_id"], (moment, 1))
 
 

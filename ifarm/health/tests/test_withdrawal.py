@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -283,9 +284,12 @@ def test_milk_of_a_group_is_asked_for_at_once() -> None:
 
 
 @pytest.mark.parametrize("zone", ["UTC", "Pacific/Kiritimati", "Pacific/Pago_Pago"])
-def test_the_badge_and_the_lists_show_what_runs_today_at_the_farm(zone: str) -> None:
+def test_the_badge_and_the_lists_show_what_runs_today_at_the_farm(
+    zone: str, clock: Callable[[datetime], None]
+) -> None:
+    now = datetime(2024, 2, 28, 10, 30, tzinfo=UTC)  # the 28th, the 29th, the 27th
+    clock(now)
     hill = Hill(zone)
-    now = timezone.now()
     hill.treat(now)
     old = make_animal(hill.owner, hill.farm, "AT 2")
     hill.treat(now - timedelta(days=4), animal=old)  # milk is free

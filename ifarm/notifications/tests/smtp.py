@@ -78,7 +78,7 @@ def receiving(together: int = 1) -> Iterator[Receiver]:
     thread = threading.Thread(target=lambda: asyncio.run(receiver.serve(ready)))
     thread.start()
     try:
-        assert ready.wait(30)
+        assert ready.wait(60)
         yield receiver
     finally:
         receiver.end()

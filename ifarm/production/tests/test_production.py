@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import partial
@@ -181,8 +181,9 @@ def test_a_record_belongs_to_the_farm_of_its_day(owner: Actor, farm: Farm) -> No
         milk(far, animal, date(2024, 4, 1))
 
 
-def test_a_day_is_that_of_the_farm(owner: Actor) -> None:
+def test_a_day_is_that_of_the_farm(owner: Actor, clock: Callable[[datetime], None]) -> None:
     """In Kiritimati (UTC+14) it is always a later day than in Pago Pago (UTC-11)."""
+    clock(datetime(2024, 2, 28, 10, 30, tzinfo=UTC))  # the 29th there, the 27th here
     east, west = (create_farm(owner, name=z, timezone=f"Pacific/{z}") for z in ("Kiritimati", "Pago_Pago"))
     today = summaries.local_today(east)
     milk(owner, beast(owner, east, "AT 1"), today)
@@ -400,11 +401,11 @@ def wait_for_a_waiter(watcher: psycopg.Connection[Any]) -> None:
 
 def test_two_who_record_at_once_lose_nothing(committed: psycopg.Connection[Any]) -> None:
     actor, farm, cows = two_cows(committed)
-    both = Barrier(2)
+    both = Barrier(2, timeout=60)
 
     def record(cow: Animal) -> bool:
         for session in (Session.MORNING, Session.MIDDAY, Session.EVENING, Session.NIGHT):
-            both.wait(30)
+            both.wait()
             with unit_of_work(actor.tenant_id):
                 milk(actor, cow, kg="1.25", session=session.value)
         return True
@@ -417,10 +418,10 @@ def test_two_who_record_at_once_lose_nothing(committed: psycopg.Connection[Any])
 
 def test_two_who_record_the_same_milking_record_it_once(committed: psycopg.Connection[Any]) -> None:
     actor, farm, cows = two_cows(committed)
-    both = Barrier(2)
+    both = Barrier(2, timeout=60)
 
     def record() -> str:
-        both.wait(30)
+        both.wait()
         try:
             with unit_of_work(actor.tenant_id):
                 milk(actor, cows[0])

@@ -23,10 +23,10 @@ def _secret(settings: Any) -> None:
 
 def test_many_at_once_charge_a_period_once(committed: psycopg.Connection[Any]) -> None:
     owner, subscription = subscribed()
-    provider, gate = StandIn(SECRET), threading.Barrier(4)
+    provider, gate = StandIn(SECRET), threading.Barrier(4, timeout=60)
 
     def work() -> int:
-        gate.wait(10)
+        gate.wait()
         return process(owner.tenant_id, subscription.id, provider=provider, now=NOON)
 
     assert sum(wait() for wait in [in_thread(work) for _ in range(4)]) == 1
@@ -40,13 +40,13 @@ def test_many_at_once_charge_a_period_once(committed: psycopg.Connection[Any]) -
 
 def test_the_same_message_many_times_at_once_has_one_effect(committed: psycopg.Connection[Any]) -> None:
     owner, _ = subscribed("pm_later")
-    provider, gate = StandIn(SECRET), threading.Barrier(4)
+    provider, gate = StandIn(SECRET), threading.Barrier(4, timeout=60)
     bill(owner, provider)
     (body,) = provider.messages
     header = {"Payment-Signature": sign(SECRET, body, int(time.time()))}
 
     def work() -> int:
-        gate.wait(10)
+        gate.wait()
         return post(body, header)
 
     assert [wait() for wait in [in_thread(work) for _ in range(4)]] == [200] * 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -55,7 +56,8 @@ def test_a_browser_logs_in_with_its_csrf_token(farmer: User) -> None:
     assert answer.status_code == 200
 
 
-def test_a_second_factor_is_asked_for(farmer: User) -> None:
+def test_a_second_factor_is_asked_for(farmer: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(totp, "time", SimpleNamespace(time=lambda: 1_800_000_000.0))  # a code lives 30 s
     secret = totp.generate_totp_secret()
     totp.TOTP.activate(farmer, secret)
     client = Client()
