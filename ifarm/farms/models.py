@@ -56,7 +56,11 @@ class Paddock(VersionedModel):
                 name="paddock_names_differ",
                 violation_error_message="This farm has a paddock of this name already.",
             ),
-            models.CheckConstraint(condition=models.Q(area_ha__gt=0), name="paddock_area_positive"),
+            models.CheckConstraint(
+                condition=models.Q(area_ha__gt=0),
+                name="paddock_area_positive",
+                violation_error_message="An area is more than nothing.",
+            ),
         ]
 
     def __str__(self) -> str:
