@@ -227,6 +227,8 @@ def test_months_are_made_once_and_strays_are_told(old: tuple[list[Actor], StandI
 def test_the_weekly_command(old: tuple[list[Actor], StandIn], capsys: pytest.CaptureFixture[str]) -> None:
     call_command("keep_audit")
     told = capsys.readouterr().out.split("\n")
+    if told[0].startswith("made"):  # the month has changed since the tests began
+        told.pop(0)
     assert told[:2] == ["archived 2024-03", "archived 2024-04"]
     call_command("keep_audit")
     assert capsys.readouterr().out == ""
