@@ -83,7 +83,9 @@ def test_nothing_is_replaced_unless_asked(store: BucketStore) -> None:
     assert store.read("small") == b"two"
 
 
-def test_of_many_who_commit_one_wins(store: BucketStore) -> None:
+def test_of_many_who_commit_one_wins(store: BucketStore, server: S3Server) -> None:
+    if server.kind == "moto":
+        pytest.skip("moto looks and writes in two steps, so that sometimes two win; S3 decides in one")
     outcomes: list[str] = []
 
     def commit(number: int) -> None:
