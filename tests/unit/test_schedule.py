@@ -28,6 +28,22 @@ def step(job: Job, memory: Memory, now: datetime, code: int) -> Memory:
     return schedule.finished(schedule.began(memory, job, now), job, code, now + timedelta(seconds=5))
 
 
+@pytest.mark.parametrize(("count", "option"), [(1, ()), (2, ("--catch-up",))])
+def test_with_several_destinations_a_backup_catches_up_what_one_missed(
+    count: int, option: tuple[str, ...]
+) -> None:
+    places = tuple(Destination(name=f"d{n}", folder=Path("/x")) for n in range(count))
+    policy = Backup(
+        destinations=places,
+        secrets=Secrets(),
+        logical=Logical(schedule="15 2 * * *"),
+        physical=Physical(schedule="15 3 * * *"),
+    )
+    commands = {job.name: job.command for job in schedule.jobs(policy)}
+    assert commands["logical_backup"] == ("backup", "create", *option)
+    assert commands[schedule.PHYSICAL] == ("backup", "create", "--physical", *option)
+
+
 def test_a_new_job_waits_for_its_time() -> None:
     memory = remembered(NIGHTLY)
     assert schedule.next_due((NIGHTLY,), memory, NOON) is None

@@ -137,7 +137,7 @@ class Catalog:
         done, errors = [], []
         for store in self.stores:
             try:
-                _whole(store, manifest)
+                require_whole(store, manifest)
                 store.put(_key(manifest.cluster, manifest.id), [authentic.encode(manifest, self._keys)])
                 done.append(store.name)
             except StoreError as error:
@@ -208,6 +208,11 @@ def _key(cluster: str, backup: str) -> str:
     return f"{cluster}/{backup}/{MANIFEST}"
 
 
+def folder_of(manifest: Manifest) -> str:
+    """Where all of a backup lies."""
+    return f"{manifest.cluster}/{manifest.id}/"
+
+
 def read_manifest(store: Store, manifest: Manifest, keys: Keys | None) -> tuple[Manifest, Written]:
     """The manifest of a backup as one destination has it, and by whom it was written there.
 
@@ -235,9 +240,9 @@ def _manifest(store: Store, cluster: str, backup: str, keys: Keys | None) -> Man
     return found
 
 
-def _whole(store: Store, manifest: Manifest) -> None:
+def require_whole(store: Store, manifest: Manifest) -> None:
     """Raises `StoreError` where a part is not there in its full length."""
-    folder = f"{manifest.cluster}/{manifest.id}/"
+    folder = folder_of(manifest)
     sizes = {item.key.removeprefix(folder): item.bytes for item in store.list(folder)}
     for part in manifest.parts:
         if sizes.get(part.name) != part.stored_bytes:

@@ -74,10 +74,11 @@ class Memory:
 def jobs(policy: Backup) -> tuple[Job, ...]:
     """The jobs that a configuration asks for; what has no schedule is only done when asked for."""
     verdicts = (0, 1)
+    catching_up = ("--catch-up",) if len(policy.destinations) > 1 else ()
     found = [
         Job(
             name="logical_backup",
-            command=("backup", "create"),
+            command=("backup", "create", *catching_up),
             schedule=policy.logical.schedule,
             jitter=policy.logical.jitter,
         ),
@@ -91,7 +92,7 @@ def jobs(policy: Backup) -> tuple[Job, ...]:
         Job(name="retention", command=("backup", "prune", "--confirm"), schedule=policy.retention.schedule),
     ]
     if policy.physical is not None:
-        command = ("backup", "create", "--physical")
+        command = ("backup", "create", "--physical", *catching_up)
         found.append(
             Job(
                 name=PHYSICAL,

@@ -13,6 +13,7 @@ from typing import Final
 
 from understudy.backup import (
     authentic,
+    copying,
     logical,
     pgbackrest,
     physical,
@@ -26,13 +27,15 @@ from understudy.backup import (
 from understudy.backup import keys as backup_keys
 from understudy.backup.authentic import Written
 from understudy.backup.catalog import Catalog, Proofs, Survey, read_manifest
+from understudy.backup.copying import Copied
 from understudy.backup.keys import Keys
 from understudy.backup.ledger import Ledger
 from understudy.backup.manifest import Finding, Kind, Level, Manifest, Verdict, Verification
 from understudy.backup.pgbackrest import PgBackRest
 from understudy.backup.seal import SealError
-from understudy.backup.source import BackupError, BackupRefused, primary_of
+from understudy.backup.source import BackupError, BackupRefused, alone, primary_of
 from understudy.backup.store import Locked, Store, StoreError, Tell, open_store
+from understudy.backup.stream import PartError
 from understudy.config import Config
 from understudy.config_backup import Backup
 from understudy.errors import UnderstudyError, WitnessError
@@ -181,6 +184,57 @@ class Shelf:
             return line
         store = self.place(manifest, destination)
         return verify.verify(self.catalog, manifest, level, self.keys, self.config, store=store, tell=tell)
+
+    # --- copying ----------------------------------------------------------------------------------------
+
+    def copy(
+        self, manifest: Manifest, *, target: str = "", source: str = "", tell: Tell = lambda _: None
+    ) -> Iterator[Copied]:
+        """Copy a backup to the destination of that name, or to each that has it not; from one, or from any.
+
+        Raises as `copying.copy`, `NoSuchBackup`, and `BackupRefused` where this host copies already.
+        """
+        if target not in ("", *(store.name for store in self.stores)):
+            raise NoSuchBackup(f"expected the name of a [[backup.destination]], found {target!r:.80}")
+        there = {store.name for store in self.catalog.places(self.cluster.name, manifest.id)}
+        for store in self.stores:
+            if store.name not in there and target in ("", store.name):
+                with self._copying():
+                    yield self._copy(manifest, store, source, tell)
+
+    def catch_up(
+        self, now: datetime, *, all_of_them: bool = False, tell: Tell = lambda _: None
+    ) -> tuple[list[Copied], list[str]]:
+        """Copy what each destination lacks of what retention keeps (`copying.missing`), and why some could not be.
+
+        Raises StoreError where no destination answers, and `BackupRefused` where this host copies already.
+        """
+        done, failed = [], []
+        kept = {choice.id for choice in self.retention(now).keep}
+        lacking = copying.missing(self.catalog.survey(self.cluster.name), kept, all_of_them=all_of_them)
+        with self._copying():
+            for manifest, name in lacking:
+                try:
+                    done.append(self._copy(manifest, self.catalog.store(name), "", tell))
+                except (StoreError, PartError, NoSuchBackup) as error:
+                    failed.append(f"{manifest.id}: not copied to {name}: {error}")
+        return done, failed
+
+    def _copy(self, manifest: Manifest, target: Store, source: str, tell: Tell) -> Copied:
+        """From the destination of that name, or from the first whose bytes are those of the manifest."""
+        damaged: PartError | None = None
+        for store in self.catalog.places(self.cluster.name, manifest.id):
+            if source in ("", store.name):
+                try:
+                    return copying.copy(manifest, store, target, tell)
+                except PartError as error:
+                    damaged = error
+        raise damaged or NoSuchBackup(f"{manifest.id} is not in {source or 'any destination that answers'}")
+
+    def _copying(self) -> contextlib.AbstractContextManager[None]:
+        return alone(self.config.directory, f"copy-{self.cluster.name}")
+
+    # --- what next --------------------------------------------------------------------------------------
 
     def due(self, now: datetime, every: float) -> tuple[Manifest, ...]:
         """What to verify in a run that happens every so many seconds. ``now``: in UTC."""

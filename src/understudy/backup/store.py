@@ -101,6 +101,17 @@ class Store(ABC):
         """
 
     @abstractmethod
+    def resume(self, key: str, chunks: Iterable[bytes]) -> int:
+        """Write an object like `put`, without the bytes that an earlier attempt left here; how many bytes were sent.
+
+        ``chunks`` are all of it: what is here is compared with them, and sent again where it differs. Unlike after
+        `put`, what was sent before an error (also one of ``chunks``, which leaves no object) stays for the next
+        attempt, or for `sweep`. Two attempts for one key exclude one another by the caller's care.
+
+        Raises `AlreadyThere` and `StoreError`.
+        """
+
+    @abstractmethod
     def get(self, key: str, *, start: int = 0) -> Iterator[bytes]:
         """The bytes of an object from ``start`` on.
 

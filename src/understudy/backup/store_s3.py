@@ -3,7 +3,9 @@
 Every request is signed anew when it is tried again, so a slow line or a clock that was just set does not end a
 backup. An object of at most one part is one request, which the server refuses where the object is there
 (If-None-Match). A larger one is sent in parts; only the last request makes it appear. What a killed process leaves
-of it is invisible, costs storage, and goes with `sweep`.
+of it is invisible, costs storage, and goes with `sweep`, unless `resume` goes on with it: a part whose length and MD5
+(its ETag) are those of the bytes is not sent again. Where a bucket encrypts with a key of a KMS an ETag is no MD5, and
+all is sent.
 """
 
 from __future__ import annotations
@@ -47,6 +49,8 @@ CHUNK: Final = 2**20
 CONCURRENT_PARTS: Final = 3
 """Parts in memory: being filled, or on their way."""
 MAX_PARTS: Final = 10_000
+MAX_LOOKED_AT: Final = 10
+"""Unfinished uploads of one object among which the one to go on with is chosen."""
 MAX_BATCH: Final = 1000
 """Keys of one request to delete, and of one page of a listing."""
 CONNECT_SECONDS: Final = 10
@@ -118,6 +122,19 @@ class BucketStore(Store):
             raise self._already(key)
         count = _Upload(self, key, replace=replace).run(itertools.chain(_emptied(begun), parts))
         return Stored(count, digest.hexdigest())
+
+    def resume(self, key: str, chunks: Iterable[bytes]) -> int:
+        self.checked(key)
+        parts = _parts(chunks, self._part_bytes, hashlib.sha256())
+        begun = list(itertools.islice(parts, 2))
+        if len(begun) == 1:
+            self._put_small(key, begun[0], replace=False)
+            return len(begun[0])
+        if self.exists(key):
+            raise self._already(key)
+        upload = _Upload(self, key, replace=False, resumed=True)
+        upload.run(itertools.chain(_emptied(begun), parts))
+        return upload.sent
 
     def _put_small(self, key: str, body: bytes, *, replace: bool) -> None:
         condition = {} if replace or not self._conditional else {"IfNoneMatch": "*"}
@@ -238,6 +255,24 @@ class BucketStore(Store):
                 return
             marker = {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
 
+    def unfinished(self, key: str) -> tuple[str, Mapping[int, tuple[int, str]]]:
+        """The upload of this object that came furthest, and the length and ETag of each of its parts; empty: none."""
+        path = self._prefix + self.checked(key)
+        begun = [one["UploadId"] for one in self.uploads(key) if one["Key"] == path]
+        found = [(upload, self._sent_parts(key, upload)) for upload in begun[:MAX_LOOKED_AT]]
+        return max(found, key=lambda one: len(one[1]), default=("", {}))
+
+    def _sent_parts(self, key: str, upload: str) -> Mapping[int, tuple[int, str]]:
+        found: dict[int, tuple[int, str]] = {}
+        marker: dict[str, int] = {}
+        while True:
+            page = self.ask(key, self.client.list_parts, UploadId=upload, **marker)
+            for part in page.get("Parts", ()):
+                found[part["PartNumber"]] = part["Size"], part["ETag"]
+            if not page.get("IsTruncated"):
+                return found
+            marker = {"PartNumberMarker": page["NextPartNumberMarker"]}
+
     def abort(self, key: str, upload: str) -> None:
         """Forget an unfinished upload; one that is gone is no error."""
         try:
@@ -291,17 +326,23 @@ class BucketStore(Store):
 
 
 class _Upload:
-    """One object in parts, a few of them on their way at the same time."""
+    """One object in parts, a few of them on their way at the same time.
 
-    def __init__(self, store: BucketStore, key: str, *, replace: bool) -> None:
-        self._store, self._key, self._replace = store, key, replace
+    Args:
+        resumed: go on with what is there of an earlier one, and leave what is there where this one fails.
+    """
+
+    def __init__(self, store: BucketStore, key: str, *, replace: bool, resumed: bool = False) -> None:
+        self._store, self._key, self._replace, self._resumed = store, key, replace, resumed
+        self.sent = 0
         self._room = threading.Semaphore(CONCURRENT_PARTS)
         self._sent: list[Future[Mapping[str, Any]]] = []
 
     def run(self, parts: Iterator[bytes]) -> int:
-        """Send all parts and make the object appear; its length. On any error nothing is left."""
-        client = self._store.client
-        upload = self._store.ask(self._key, client.create_multipart_upload)["UploadId"]
+        """Send all parts and make the object appear; its length. On any error nothing is left, unless ``resumed``."""
+        upload, there = self._store.unfinished(self._key) if self._resumed else ("", {})
+        if not upload:
+            upload = self._store.ask(self._key, self._store.client.create_multipart_upload)["UploadId"]
         count = 0
         try:
             with ThreadPoolExecutor(
@@ -316,10 +357,16 @@ class _Upload:
                     if number > MAX_PARTS:
                         raise self._store.wrong(self._key, f"more than {MAX_PARTS} parts", "raise part_size")
                     count += len(part)
-                    self._sent.append(pool.submit(self._send, upload, number, part))
+                    if number in there and _is(part, *there[number]):
+                        self._skip(number, there[number][1])
+                    else:
+                        self.sent += len(part)
+                        self._sent.append(pool.submit(self._send, upload, number, part))
                     del part
             self._complete(upload, [future.result() for future in self._sent], count)
         except BaseException:
+            if self._resumed:
+                raise
             with contextlib.suppress(StoreError):  # `sweep` finds what is left
                 self._store.abort(self._key, upload)
             raise
@@ -334,6 +381,13 @@ class _Upload:
             return {"PartNumber": number, "ETag": answer["ETag"]}
         finally:
             self._room.release()
+
+    def _skip(self, number: int, etag: str) -> None:
+        """A part that is there already."""
+        done: Future[Mapping[str, Any]] = Future()
+        done.set_result({"PartNumber": number, "ETag": etag})
+        self._sent.append(done)
+        self._room.release()
 
     def _check(self) -> None:
         """Raise the error of a part that has failed meanwhile."""
@@ -351,6 +405,11 @@ class _Upload:
         except Missing:  # the answer to an earlier try was lost: then the object is there
             if self._store.size(self._key) != count:
                 raise
+
+
+def _is(part: bytes, size: int, etag: str) -> bool:
+    """Whether what is there are these bytes, as far as a length and an MD5 tell."""
+    return size == len(part) and etag.strip('"') == hashlib.md5(part, usedforsecurity=False).hexdigest()
 
 
 def md5(body: bytes) -> str:

@@ -35,6 +35,7 @@ def register(app: typer.Typer) -> None:
     )
     for name, command in (
         ("create", create),
+        ("copy", copy),
         ("list", show),
         ("info", info),
         ("verify", verify),
@@ -55,7 +56,7 @@ def register(app: typer.Typer) -> None:
 # --- making, looking ----------------------------------------------------------------------------------------
 
 
-def create(
+def create(  # noqa: PLR0917 (options of a command line)
     context: typer.Context,
     physical: Annotated[
         bool, typer.Option("--physical", help="The server's files, for point-in-time recovery.")
@@ -66,6 +67,10 @@ def create(
     schema_only: Annotated[bool, typer.Option("--schema-only", help="No rows.")] = False,
     directory: Annotated[
         bool, typer.Option("--directory", help="Dump with several sessions at once; needs room on disk.")
+    ] = False,
+    catch_up: Annotated[
+        bool,
+        typer.Option("--catch-up", help="Then copy to each destination what it missed while it was away."),
     ] = False,
 ) -> None:
     """Make a backup of the present primary. What is not said here is as configured."""
@@ -81,11 +86,45 @@ def create(
             form="directory" if directory else None,
             tell=note,
         )
+        if catch_up:
+            _, failed = shelf.catch_up(datetime.now(UTC), tell=note)
+            for line in failed:  # the backup is made all the same
+                note(line)
         places = shelf.places(made)
     if of(context).json:
         print_json({"backup": made, "destinations": places})
     else:
         print(f"{made.id}: {_sizes(made)}, in {', '.join(places)}")
+
+
+def copy(
+    context: typer.Context,
+    backup: Backup = "latest",
+    missing: Annotated[
+        bool, typer.Option("--missing", help="Every backup that retention keeps, instead of one.")
+    ] = False,
+    target: Annotated[str, typer.Option("--to", metavar="NAME", help="Only to this destination.")] = "",
+    source: Annotated[str, typer.Option("--from", metavar="NAME", help="Read from this destination.")] = "",
+) -> None:
+    """Copy backups to the destinations that lack them. What was killed goes on where it stood."""
+    if missing and (target or source):
+        raise CliError("--missing goes to every destination, from whichever has it", Exit.USAGE)
+    failed: list[str] = []
+    with _shelf(of(context)) as shelf:
+        if missing:
+            done, failed = shelf.catch_up(datetime.now(UTC), all_of_them=True, tell=note)
+        else:
+            done = list(shelf.copy(shelf.find(backup), target=target, source=source, tell=note))
+    if of(context).json:
+        print_json(done)
+    else:
+        for one in done:
+            print(f"{one.backup}: in {one.target} now; {size(one.sent)} of {size(one.bytes)} were sent")
+        if not done and not failed:
+            print("every destination has it")
+    for line in failed:
+        note(line)
+    leave(Exit.PROBLEM if failed else Exit.OK)
 
 
 def show(context: typer.Context) -> None:

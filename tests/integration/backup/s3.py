@@ -123,6 +123,8 @@ class MoodyProxy:
 
     def __init__(self, target_port: int) -> None:
         self.asked: list[str] = []
+        self.taken: list[tuple[str, int]] = []
+        """The requests that reached the server, and the bytes of their bodies."""
         self._answers: list[tuple[re.Pattern[str], int, str]] = []
         self._cuts: list[re.Pattern[str]] = []
         self._lost: list[re.Pattern[str]] = []
@@ -249,6 +251,7 @@ class _Handler(BaseHTTPRequestHandler):
         if mood := self.proxy.mood(line):
             self.refuse(*mood)
             return
+        self.proxy.taken.append((line, len(body)))
         kept: list[str] = []
         if line.startswith("POST") and "delete" in self.path:
             body, kept = self.without_kept(body)
