@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib.util
 import os
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from understudy.engines.postgresql.schema import PROVIDER_SCHEMAS
 from understudy.engines.postgresql.sessions import Sessions, masked
 from understudy.errors import EngineError
 
 _LIMIT = 600.0
+_VERSION_LIMIT = 10.0
+_LAST = 5.0
+"""Seconds for a program to be gone after SIGKILL."""
 
-# psql's own commands, and settings of newer versions than the server's: no part of the schema.
-_NOT_SQL = re.compile(r"^(\\(un)?restrict .*|SET transaction_timeout = .*)$", re.MULTILINE)
+# psql's own commands, and settings of newer versions than the server's: no part of the schema. Only superusers make
+# event triggers and own most extensions: those are the provider's (`sql/fingerprint.sql` leaves them out too).
+_NOT_SQL = re.compile(
+    r"^(\\(un)?restrict .*|SET transaction_timeout = .*|(CREATE|ALTER) EVENT TRIGGER [^;]*;"
+    r"|COMMENT ON (EVENT TRIGGER|EXTENSION) [^']*'([^']|'')*';)$",
+    re.MULTILINE,
+)
 
 
 async def copy_schema(sessions: Sessions, source: str, target: str) -> None:
@@ -39,6 +50,9 @@ async def _dump(sessions: Sessions, source: str, target: str) -> str:
     password = parameters.pop("password", None)
     where = make_conninfo("", **parameters)
     arguments = ["--schema-only", "--no-publications", "--no-subscriptions", "--exclude-schema=understudy"]
+    async with sessions.control(source, doing="look for its provider's schemas") as connection:
+        cursor = await connection.execute(PROVIDER_SCHEMAS)
+        arguments += [f"--exclude-schema={row[0]}" for row in await cursor.fetchall()]
     if program is None:
         raise EngineError(
             f"{target}: its schema is empty and no pg_dump of PostgreSQL 16 or newer is here to copy it;"
@@ -48,24 +62,13 @@ async def _dump(sessions: Sessions, source: str, target: str) -> str:
     environment = dict(os.environ)
     if password is not None:
         environment["PGPASSWORD"] = str(password)  # never among the arguments, which every user can list
-    process = await asyncio.create_subprocess_exec(
-        program,
-        *arguments,
-        f"--dbname={where}",
-        env=environment,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
     try:
-        async with asyncio.timeout(_LIMIT):
-            out, errors = await process.communicate()
+        code, out, errors = await _ran(
+            program, *arguments, f"--dbname={where}", env=environment, limit=_LIMIT
+        )
     except TimeoutError:
         raise EngineError(f"{source}: pg_dump has not ended after {_LIMIT:g} s; look for locks") from None
-    finally:
-        if process.returncode is None:
-            process.kill()
-    if process.returncode != 0:
+    if code != 0:
         why = masked(errors.decode(errors="replace"), sessions.cluster)
         raise EngineError(f"{source}: pg_dump failed: {why}; run it by hand, then `understudy setup` again")
     return _NOT_SQL.sub("", out.decode())
@@ -80,11 +83,34 @@ async def _pg_dump() -> str | None:
     for candidate in candidates:
         if candidate is None:
             continue
-        process = await asyncio.create_subprocess_exec(
-            candidate, "--version", stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
-        )
-        out, _ = await process.communicate()
+        try:
+            code, out, _ = await _ran(candidate, "--version", limit=_VERSION_LIMIT)
+        except TimeoutError:
+            continue
         version = re.search(rb"(\d+)", out)
-        if process.returncode == 0 and version is not None and int(version[1]) >= 16:
+        if code == 0 and version is not None and int(version[1]) >= 16:
             return candidate
     return None
+
+
+async def _ran(
+    program: str, *arguments: str, env: Mapping[str, str] | None = None, limit: float
+) -> tuple[int | None, bytes, bytes]:
+    """Exit code and what was printed. However this ends, the program is gone then, and its pipes with it.
+
+    Raises TimeoutError after ``limit`` seconds.
+    """
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        program, *arguments, env=env, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe
+    )
+    try:
+        async with asyncio.timeout(limit):
+            out, errors = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LAST):
+                    await process.communicate()
+    return process.returncode, out, errors

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from understudy.engines.base import Severity
-from understudy.engines.postgresql.schema import APPLICATION_TABLE
+from understudy.engines.postgresql.schema import APPLICATION_TABLE, OF_APPLICATION, OF_PROVIDER
 
 # Slots and walsenders a pair needs on each node at most: link, its reverse, a spare, and initial copies.
 _SLOTS = 6
@@ -34,7 +34,7 @@ def _tables(columns: str, condition: str) -> str:
     )
 
 
-_NOT_SYSTEM = "n.nspname NOT IN ('pg_catalog', 'information_schema', 'understudy') AND n.nspname !~ '^pg_'"
+_NOT_SYSTEM = f"{OF_APPLICATION} AND n.nspname !~ '^pg_'"
 _SERVER = (
     Rule(
         "version",
@@ -236,6 +236,18 @@ _CONTENTS = (
         Severity.WARNING,
         _tables("", f"c.relkind = 'f' AND {_NOT_SYSTEM}"),
         "foreign table {0} is not replicated; the other node needs its own server definition",
+    ),
+    Rule(
+        "references to the provider",
+        Severity.WARNING,
+        "SELECT k.conrelid::regclass::text, quote_ident(k.conname), k.confrelid::regclass::text FROM pg_constraint k"
+        " JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace"
+        f" WHERE k.contype = 'f' AND k.conparentid = 0 AND {APPLICATION_TABLE} AND k.confrelid IN"
+        " (SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+        f" WHERE {OF_PROVIDER}) ORDER BY 1, 2",
+        "{1} of {0} refers to {2}, which is the provider's and is not copied: where the other node lacks its row,"
+        " new rows of {0} are refused there once it is primary",
+        "ALTER TABLE {0} DROP CONSTRAINT {1}; -- or refer to a table of the application",
     ),
     Rule(
         "large objects",

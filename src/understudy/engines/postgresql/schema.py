@@ -15,19 +15,50 @@ from understudy.decide.plans import slot_name
 # The tables of schema understudy that are replicated; `fence` and `rewound` belong to one node each.
 REPLICATED = ("heartbeat", "marker", "sequence_sample", "commit_token")
 
-# Tables of the application: no system schema, not ours, not an extension's; unlogged ones cannot be published.
-APPLICATION_TABLE = """
-    c.relkind IN ('r', 'p') AND c.relpersistence = 'p'
-    AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'understudy')
+# Schemas in which Supabase keeps what its own services use. Their names alone say little (an application may well have
+# a schema `auth`): only what its roles own there is the provider's. https://github.com/supabase/postgres, migrations/
+_PROVIDERS = (
+    "auth, storage, realtime, _realtime, extensions, vault, graphql, graphql_public, pgsodium, pgsodium_masks,"
+    " pgbouncer, net, cron, supabase_functions, _analytics, _supavisor"
+)
+
+
+def _of_provider(schema: str, owner: str) -> str:
+    """Whether a relation is the provider's and no business of the application's: never published, compared, emptied.
+
+    `supabase_migrations` is what its command line notes of each project for itself.
+    """
+    return (
+        f"({schema} = 'supabase_migrations' OR {schema} = ANY ('{{{_PROVIDERS}}}'::name[])"
+        f" AND {owner} ~ '^supabase_')"
+    )
+
+
+OF_PROVIDER = _of_provider("n.nspname", "pg_get_userbyid(c.relowner)")
+OF_APPLICATION = f"""
+    n.nspname NOT IN ('pg_catalog', 'information_schema', 'understudy') AND NOT {OF_PROVIDER}
     AND NOT EXISTS (SELECT FROM pg_depend d
                     WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
 """
+"""Relations of the application: in no system schema, not ours, not an extension's, not the provider's."""
+
+PROVIDER_SCHEMAS = f"""
+    SELECT n.nspname FROM pg_namespace n WHERE {_of_provider("n.nspname", "pg_get_userbyid(n.nspowner)")}
+    OR n.nspname = ANY ('{{{_PROVIDERS}}}'::name[]) AND EXISTS
+    (SELECT FROM pg_proc p WHERE p.pronamespace = n.oid AND pg_get_userbyid(p.proowner) ~ '^supabase_') ORDER BY 1
+"""
+"""Schemas that every database of the provider has from the beginning."""
+
+# Unlogged ones cannot be published.
+APPLICATION_TABLE = f"c.relkind IN ('r', 'p') AND c.relpersistence = 'p' AND {OF_APPLICATION}"
 
 
 @cache
 def statement(name: str) -> str:
     """The text of `sql/<name>.sql` of this package."""
-    return resources.files(__package__).joinpath("sql", f"{name}.sql").read_text(encoding="utf-8")
+    text = resources.files(__package__).joinpath("sql", f"{name}.sql").read_text(encoding="utf-8")
+    text = text.replace("{of_application}", OF_APPLICATION)
+    return text.replace("{sequence_of_provider}", _of_provider("s.schemaname", "s.sequenceowner"))
 
 
 def publication(cluster: str) -> str:

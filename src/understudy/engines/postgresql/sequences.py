@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from psycopg import sql
 from psycopg.rows import class_row
 
-from understudy.engines.postgresql.schema import statement
+from understudy.engines.postgresql.schema import OF_APPLICATION, statement
 from understudy.engines.postgresql.sessions import ControlConnection, Sessions, require_fenced
 from understudy.model import Ticket
 
@@ -29,10 +29,9 @@ _SET = """
     FROM unnest(%s::text[], %s::bigint[], %s::boolean[]) AS v (name, value, called)
 """
 
-_NAMES = """
+_NAMES = f"""
     SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.relkind = 'S' AND c.relpersistence <> 't' AND n.nspname NOT IN ('pg_catalog', 'understudy')
-    ORDER BY 1, 2
+    WHERE c.relkind = 'S' AND c.relpersistence <> 't' AND {OF_APPLICATION} ORDER BY 1, 2
 """
 
 _Value = tuple[str, int, bool]

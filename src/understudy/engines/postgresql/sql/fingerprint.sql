@@ -7,10 +7,7 @@ WITH t AS (
            CASE WHEN c.relrowsecurity THEN ' row security' ELSE '' END
            || CASE WHEN c.relforcerowsecurity THEN ' forced' ELSE '' END AS security
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
-      AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'understudy')
-      AND NOT EXISTS (SELECT FROM pg_depend d
-                      WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+    WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND {of_application}
 ), s AS (
     -- Providers have schemas of their own, with functions and views: those without a table are none of the application's.
     SELECT n.oid, n.nspname FROM pg_namespace n

@@ -16,8 +16,9 @@ WITH allowed AS (
     SELECT s.name, s.last_value,
            coalesce(abs(s.last_value::double precision - o.last_value) / abs(s.increment_by) / e.seconds, 0),
            clock_timestamp()
-    FROM (SELECT format('%%I.%%I', schemaname, sequencename) AS name, last_value, increment_by FROM pg_sequences
-          WHERE last_value IS NOT NULL AND schemaname NOT IN ('pg_catalog', 'understudy') AND schemaname !~ '^pg_temp') s
+    FROM (SELECT format('%%I.%%I', schemaname, sequencename) AS name, last_value, increment_by FROM pg_sequences s
+          WHERE last_value IS NOT NULL AND schemaname NOT IN ('pg_catalog', 'understudy') AND schemaname !~ '^pg_temp'
+            AND NOT {sequence_of_provider}) s
     LEFT JOIN understudy.sequence_sample o USING (name), elapsed e, allowed
     WHERE o.last_value IS DISTINCT FROM s.last_value
     ON CONFLICT (name) DO UPDATE SET last_value = excluded.last_value, at = excluded.at,

@@ -28,4 +28,7 @@ LEFT JOIN LATERAL (
     LIMIT 1
 ) o ON true
 WHERE s.schemaname NOT IN ('pg_catalog', 'understudy') AND s.schemaname !~ '^pg_temp'
+  AND NOT {sequence_of_provider}
+  AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.deptype = 'e'
+                  AND d.objid = format('%%I.%%I', s.schemaname, s.sequencename)::regclass)
 ORDER BY 1
