@@ -58,3 +58,45 @@ async def test_a_standby_that_falls_silent_while_it_is_waited_for(
             await after
         change.close()
         assert session.ask("SELECT 1") == [(1,)]
+
+
+async def test_rows_are_waited_for_once_for_each_table(pair: Pair, engine: PostgreSQLEngine) -> None:
+    """Its lock keeps others from writing until the end; what locks no table waits for nobody."""
+    told = "SELECT count(*) FROM understudy.commit_token"
+    steps = [
+        ("CREATE FUNCTION noted() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'", 0),
+        ("CREATE TRIGGER added AFTER INSERT ON item FOR EACH ROW EXECUTE FUNCTION noted()", 1),
+        ("CREATE TRIGGER gone AFTER DELETE ON item FOR EACH ROW EXECUTE FUNCTION noted()", 1),
+        (DDL, 1),
+        ("CREATE TABLE other (id int PRIMARY KEY)", 2),
+        ("ALTER TABLE other ADD COLUMN size int", 2),
+        ("COMMENT ON TABLE other IS 'closed already'", 2),
+    ]
+    (begun,) = pair.sql("a", told)[0]
+    with pair.connect("a") as connection, connection.transaction():
+        session = Session(pair.cluster, connection)
+        change = await asyncio.to_thread(SchemaChange, session, transaction=True)
+        for text, waited in steps:
+            session.ask(text)
+            await asyncio.to_thread(change.after, text)
+            assert pair.sql("a", told) == [(begun + waited,)], text
+        await asyncio.to_thread(change.prepare)
+        change.close()
+    assert pair.sql("b", "SELECT count(*) FROM pg_trigger WHERE tgname IN ('added', 'gone')") == [(2,)]
+
+
+async def test_a_lock_that_lets_others_write_is_waited_for_each_time(
+    pair: Pair, engine: PostgreSQLEngine
+) -> None:
+    told = "SELECT count(*) FROM understudy.commit_token"
+    (begun,) = pair.sql("a", told)[0]
+    with pair.connect("a") as connection, connection.transaction():
+        session = Session(pair.cluster, connection)
+        change = await asyncio.to_thread(SchemaChange, session, transaction=True)
+        for number in (1, 2):
+            text = f"ALTER TABLE item ALTER COLUMN id SET STATISTICS {number}"
+            session.ask(text)
+            await asyncio.to_thread(change.after, text)
+            assert pair.sql("a", told) == [(begun + number,)]
+        await asyncio.to_thread(change.prepare)
+        change.close()

@@ -50,6 +50,13 @@ _COMPUTED = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _REMOVES = re.compile(r"\b(DROP|RENAME)\b", re.IGNORECASE)
+# Tables that this transaction has locked, and whether nobody else can write there until it ends.
+_LOCKED = """
+SELECT relation, bool_or(mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock'))
+FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'relation' AND granted AND relation >= 16384
+    AND mode NOT IN ('AccessShareLock', 'RowShareLock', 'RowExclusiveLock')
+GROUP BY relation
+"""
 
 
 class SchemaDrift(UnderstudyError):
@@ -84,6 +91,7 @@ class SchemaChange:
     def __init__(self, primary: Primary, *, transaction: bool) -> None:
         self._primary, self._transaction = primary, transaction
         self._at = primary.node
+        self._closed: set[int] = set()
         cluster = primary.cluster
         self.node: Node = next(node for node in cluster.nodes if node.name != self._at)
         try:
@@ -131,8 +139,17 @@ class SchemaChange:
     def after(self, text: str) -> None:
         """What follows once it ran on the primary. Raises `SchemaDrift`."""
         if not self._standby_first(text):
-            self._catch_up()
+            if self._may_have_rows_to_come():
+                self._catch_up()
             self._execute(text)
+
+    def _may_have_rows_to_come(self) -> bool:
+        """Not where every table that is locked was locked against writers before: then nothing was written since."""
+        if not self._transaction:
+            return True  # the locks ended with the statement
+        locked = dict(self._primary.ask(_LOCKED))
+        before, self._closed = self._closed, {table for table, closed in locked.items() if closed}
+        return not all(locked.values()) or not self._closed <= before
 
     def _standby_first(self, text: str) -> bool:
         # Outside a transaction nothing keeps new rows away: what is added comes first on the standby, what is
