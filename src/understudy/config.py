@@ -19,7 +19,7 @@ from urllib.parse import quote
 from understudy import config_alerts, config_api, config_backup, config_gates, config_secrets
 from understudy import config_environment as environment
 from understudy.config_dsn import Dsn, mask, parse_dsn
-from understudy.config_values import BY_NAME, Settings, make_policy, parse, reject_unknown, show
+from understudy.config_values import BY_NAME, Settings, make_policy, not_set, parse, reject_unknown, show
 from understudy.errors import ConfigError
 from understudy.model import Cluster, Node
 
@@ -456,7 +456,7 @@ def _dsn(table: dict[str, Any], key: str, env: Mapping[str, str], where: str) ->
         if not isinstance(variable, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,100}", variable):
             raise ConfigError(place, "the name of an environment variable", show(variable))
         if variable not in env:
-            raise ConfigError(place, f"the environment variable {variable}", "it is not set")
+            raise not_set(place, variable)
         return parse_dsn(env[variable], f"{place} ({variable})"), place
     if key not in table:
         return None
@@ -477,7 +477,7 @@ def _expand(text: str, env: Mapping[str, str], where: str) -> str:
             return match.group()[1:]
         name = match["name"]
         if name not in env:
-            raise ConfigError(where, f"the environment variable {name}", "it is not set")
+            raise not_set(where, name)
         if whole:
             return env[name]
         if uri:

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from understudy.config_values import Kind, Setting, parse, reject_unknown, show
+from understudy.config_values import Kind, Setting, not_set, parse, reject_unknown, show
 from understudy.errors import ConfigError
 
 KEYS = ("monitor", "alerts")
@@ -204,7 +204,7 @@ def _variable(name: object, env: Mapping[str, str], where: str) -> str:
     if not isinstance(name, str) or not _VARIABLE.fullmatch(name):
         raise ConfigError(where, "the name of an environment variable", "something else")
     if name not in env:
-        raise ConfigError(where, f"the environment variable {name}", "it is not set")
+        raise not_set(where, name)
     return env[name]
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from understudy.config_values import reject_unknown, show
+from understudy.config_values import not_set, reject_unknown, show
 from understudy.errors import ConfigError
 
 KEYS = ("api",)
@@ -101,7 +101,7 @@ def _written(table: Mapping[str, Any], env: Mapping[str, str], where: str) -> _F
         if not isinstance(variable, str):
             raise ConfigError(place, "the name of an environment variable", show(variable))
         if variable not in env:
-            raise ConfigError(place, "an environment variable that is set", "it is not set")
+            raise not_set(place, variable)
         found[key] = (env[variable].strip(), place)
     return found
 

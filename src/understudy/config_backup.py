@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from understudy.config_values import Kind, Setting, parse, reject_unknown, show
+from understudy.config_values import Kind, Setting, not_set, parse, reject_unknown, show
 from understudy.errors import ConfigError
 
 KEYS = ("backup",)
@@ -370,7 +370,7 @@ def _credential(table: Mapping[str, Any], key: str, env: Mapping[str, str], wher
     place = f"{where}.{key}"
     variable = _matching(table[key], _VARIABLE, place, "the name of an environment variable")
     if variable not in env:
-        raise ConfigError(place, f"the environment variable {variable}", "it is not set")
+        raise not_set(place, variable)
     return env[variable].strip()
 
 
@@ -408,7 +408,7 @@ def _key(body: Mapping[str, Any], env: Mapping[str, str], where: str) -> str:
     place = f"{where}.key_env"
     variable = _matching(body["key_env"], _VARIABLE, place, "the name of an environment variable")
     if variable not in env:
-        raise ConfigError(place, f"the environment variable {variable}", "it is not set")
+        raise not_set(place, variable)
     return env[variable].strip()
 
 
@@ -514,7 +514,7 @@ def _supabase(value: object, env: Mapping[str, str], where: str) -> Supabase | N
         table.get("token_env"), _VARIABLE, f"{where}.token_env", "the name of an environment variable"
     )
     if not env.get(variable, "").strip():
-        raise ConfigError(f"{where}.token_env", f"the environment variable {variable}", "it is not set")
+        raise not_set(f"{where}.token_env", variable)
     return Supabase(
         project=_matching(
             table.get("project"),

@@ -30,7 +30,7 @@ _KEY = r"(?:password|passwd|pwd|passphrase|secret|token|api_?key|service_?key|su
 _QUERY = re.compile(rf"([?&;]\w{{0,20}}{_KEY}=)[^&\s]*(?:&(?!\w+=)[^&\s]*)*", re.IGNORECASE)
 _BARE = r"(?:\\.|\S)*"
 _KEYWORD = re.compile(
-    rf"({_KEY}\\?[\"']?(?:\s*=\s*|[ \t]*:[ \t]*(?!//)))(?!\*{{4}}(?:[&\s,;)}}\]]|\Z))"
+    rf"({_KEY}\\?[\"']?(?:\s*=\s*|[ \t]*:[ \t]*(?!//|expected )))(?!\*{{4}}(?:[&\s,;)}}\]]|\Z))"
     r"(?:(?:'(?:\\.|[^'\\])*(?:'|\\?\Z)|\"(?:\\.|[^\"\\])*(?:\"|\\?\Z))(?=[\s,;)}\]]|\Z)"
     rf"|'(?:\\.|[^'\\])*(?:'|\\?\Z){_BARE}|\"(?:\\.|[^\"\\])*(?:\"|\\?\Z){_BARE}|(?=\S){_BARE})",
     re.IGNORECASE | re.DOTALL,

@@ -138,6 +138,12 @@ def seconds(value: float) -> str:
     return f"{value:g} s"
 
 
+def not_set(where: str, variable: str) -> ConfigError:
+    """The error for a variable that the configuration names and the environment of this process lacks."""
+    hint = f"set it where this command runs: export {variable}=..., or in the environment of the service"
+    return ConfigError(where, f"the environment variable {variable}", "it is not set", hint)
+
+
 def reject_unknown(keys: Iterable[str], known: Iterable[str], where: str) -> None:
     """Raise ConfigError for the first key that is not known, with "did you mean"."""
     known = sorted(known)

@@ -385,6 +385,23 @@ def test_mending_is_sql_only() -> None:
     assert mending(findings) == "-- node a\n-- no grant\nGRANT x TO y;\n-- node b\n-- meh\nALTER z; -- why\n"
 
 
+@pytest.mark.parametrize(
+    ("message", "mend", "shown"),
+    [
+        (
+            "no key",
+            "ALTER TABLE t ADD PRIMARY KEY (...);",
+            "-- no key\n-- by hand: ALTER TABLE t ADD PRIMARY KEY (...);\n",
+        ),
+        ("refused", "pg_hba.conf: a line", "-- refused\n-- by hand: pg_hba.conf: a line\n"),
+        ("differ:\n+ table x", "run the DDL", "-- differ:\n-- + table x\n-- by hand: run the DDL\n"),
+    ],
+)
+def test_what_is_no_statement_is_a_comment_for_psql(message: str, mend: str, shown: str) -> None:
+    finding = Finding(node="a", subject="s", severity=Severity.ERROR, message=message, mend=mend)
+    assert mending([finding]) == "-- node a\n" + shown
+
+
 def event(number: int, kind: str, epoch: int, wall: float, took: float | None = None) -> Event:
     return Event(
         id=number,

@@ -164,7 +164,7 @@ def test_a_key_in_a_variable_is_in_no_message() -> None:
     found = read({"destination": [NAS], "key_env": "K"}, {"K": KEY}, "backup")
     assert found is not None and found.secrets.key == KEY
     assert KEY not in repr(found)
-    with pytest.raises(ConfigError, match="it is not set"):
+    with pytest.raises(ConfigError, match="it is not set; set it where this command runs: export K="):
         read({"destination": [NAS], "key_env": "K"}, {}, "backup")
 
 

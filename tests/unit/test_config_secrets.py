@@ -125,6 +125,7 @@ def test_mask_never_fails_and_is_stable(text: str) -> None:
         "postgresql://user@host/db?sslmode=verify-full",
         'invalid integer value "99999" for connection option "port"',
         "password_required=false",
+        "api.operator_token: expected 16 to 512 printable characters without spaces, found something else",
         "",
     ],
 )

@@ -17,6 +17,7 @@ from understudy.engines.base import Engine, Finding, Severity, VerifyReport
 from understudy.model import ClusterState, Link, NodeRecord, NodeView, Role
 from understudy.witness import SqliteWitness
 
+_SQL = ("ALTER ", "COMMIT ", "CREATE ", "GRANT ", "SELECT ")
 _STYLES = {Severity.OK: "green", Severity.WARNING: "yellow", Severity.ERROR: "red"}
 
 
@@ -56,13 +57,20 @@ def mending(findings: Sequence[Finding]) -> str:
         wanted = [f for f in findings if f.node == node and f.mend and f.severity is not Severity.OK]
         if wanted:
             lines.append(f"-- node {node}")
-        lines += dict.fromkeys(line for f in wanted for line in (f"-- {f.message}", _statement(f.mend)))
+        lines += dict.fromkeys(line for f in wanted for line in (_comment(f.message), _statement(f.mend)))
     return "".join(f"{line}\n" for line in lines)
 
 
+def _comment(text: str) -> str:
+    return "\n".join(f"-- {line}" for line in text.splitlines())
+
+
 def _statement(mend: str) -> str:
+    """What psql runs as it is; what a person must fill in, or do elsewhere than in SQL, as a comment."""
     text = mend.strip()
-    return text if not text or text.endswith(";") or "--" in text.rpartition("\n")[2] else text + ";"
+    if "..." in text or not text.startswith(_SQL):
+        return _comment(f"by hand: {text}")
+    return text if text.endswith(";") or "--" in text.rpartition("\n")[2] else text + ";"
 
 
 def show_findings(findings: Sequence[Finding], warnings: Sequence[str], *, everything: bool) -> None:
