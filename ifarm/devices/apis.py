@@ -29,6 +29,15 @@ from ifarm.devices.serializers import (
 )
 from ifarm.devices.words import Outcome
 
+_listed = operation(
+    READINGS,
+    "view",
+    output=ReadingOutput,
+    order=Order(DeviceReading, "measured_at", "created_at"),
+    filters=ReadingFilters,
+)
+"""A list of readings."""
+
 
 class DevicesApi(TenantView):
     """All devices."""
@@ -78,13 +87,7 @@ class DeviceKeyApi(TenantView):
 class DeviceReadingsApi(TenantView):
     """What one device read."""
 
-    @operation(
-        READINGS,
-        "view",
-        output=ReadingOutput,
-        order=Order(DeviceReading, "measured_at", "created_at"),
-        filters=ReadingFilters,
-    )
+    @_listed
     def get(self, device_id: UUID) -> QuerySet[DeviceReading]:
         """Its readings, matched or not."""
         return selectors.readings_of(self.actor, device_id)
@@ -107,13 +110,7 @@ class MatchAgainApi(TenantView):
 class ReadingsApi(TenantView):
     """What all devices read."""
 
-    @operation(
-        READINGS,
-        "view",
-        output=ReadingOutput,
-        order=Order(DeviceReading, "measured_at", "created_at"),
-        filters=ReadingFilters,
-    )
+    @_listed
     def get(self) -> QuerySet[DeviceReading]:
         """Readings of the actor's farms; `?matched=false` is what somebody should look at."""
         return selectors.list_readings(self.actor)

@@ -23,7 +23,8 @@ from ifarm.animals.movements import move_animal
 from ifarm.animals.policies import access_animal
 from ifarm.animals.selectors import list_animals
 from ifarm.animals.serializers import AnimalOutput
-from ifarm.animals.services import create_animal, delete_animal, issue_identifier, set_parent, update_animal
+from ifarm.animals.services import delete_animal, issue_identifier, set_parent, update_animal
+from ifarm.animals.tests.herd import beast
 from ifarm.animals.words import (
     ArrivalReason,
     GroupKind,
@@ -48,22 +49,8 @@ BORN = date(2022, 3, 31)
 SPRING = datetime(2023, 4, 1, 8, tzinfo=UTC)
 
 
-@pytest.fixture
-def owner(db: None) -> Any:
-    """Everything of a test happens in one unit of work of this tenant."""
-    actor = make_owner()
-    with unit_of_work(actor.tenant_id):
-        yield actor
-
-
-@pytest.fixture
-def farm(owner: Actor) -> Farm:
-    return create_farm(owner, name="Hill", timezone="Europe/Vienna")
-
-
 def cow(owner: Actor, farm: Farm, tag: str = "AT 1", **fields: Any) -> Animal:
-    given = {"animal_type": "Cattle", "sex": "Female", "birth_date": BORN, **fields}
-    return create_animal(owner, farm_id=farm.id, tag_number=tag, **given)
+    return beast(owner, farm, tag, **{"birth_date": BORN, **fields})
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from django.db import IntegrityError, transaction
 from ifarm.animals.growth import gain_of
 from ifarm.animals.models import Animal, Parentage
 from ifarm.animals.movements import move_animal
-from ifarm.animals.services import create_animal
+from ifarm.animals.tests.herd import beast
 from ifarm.animals.words import MovementKind, Relation, Species
 from ifarm.breeding import services
 from ifarm.breeding.models import BreedingEvent, DueEvent, Offspring
@@ -32,13 +32,7 @@ from ifarm.farms.models import Farm
 from ifarm.farms.services import create_farm
 from ifarm.production.lactations import dry_off
 
-BORN = date(2019, 1, 1)
 DAY = date(2024, 1, 1)
-
-
-def beast(owner: Actor, farm: Farm, tag: str = "AT 1", **fields: Any) -> Animal:
-    given = {"animal_type": "Cattle", "sex": "Female", "birth_date": BORN, **fields}
-    return create_animal(owner, farm_id=farm.id, tag_number=tag, **given)
 
 
 def day(number: int) -> date:

@@ -13,13 +13,14 @@ from django.db import transaction
 
 from ifarm.animals.models import Animal, Parentage
 from ifarm.animals.services import delete_animal, set_parent, update_animal
+from ifarm.animals.tests.herd import beast
 from ifarm.animals.words import ParentRole, Relation
 from ifarm.api.tests.test_requests import Api, problem
 from ifarm.audit.models import AuditEntry
 from ifarm.breeding import services
 from ifarm.breeding.models import BreedingEvent, Offspring
 from ifarm.breeding.selectors import reproduction_of
-from ifarm.breeding.tests.test_breeding import ALIVE, DAY, STILLBORN, beast, calve, check, day, due, serve
+from ifarm.breeding.tests.test_breeding import ALIVE, DAY, STILLBORN, calve, check, day, due, serve
 from ifarm.breeding.words import CalvingEase, ReproductionStatus
 from ifarm.core.actors import Actor, Role
 from ifarm.core.context import unit_of_work

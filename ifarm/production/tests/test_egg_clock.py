@@ -15,6 +15,7 @@ import pytest
 
 from ifarm.animals.groups import create_group, join_group, leave_group
 from ifarm.animals.models import Animal, AnimalGroup
+from ifarm.animals.tests.herd import beast
 from ifarm.animals.words import GroupKind
 from ifarm.api.tests.test_requests import Api, problem
 from ifarm.audit.models import AuditEntry
@@ -32,7 +33,6 @@ from ifarm.health.withdrawal import InWithdrawal
 from ifarm.health.words import TreatmentKind, Unit
 from ifarm.production import services
 from ifarm.production.models import Production
-from ifarm.production.tests.test_production import beast
 from ifarm.production.tests.test_tank import NOON, WHY
 from ifarm.production.words import EggUse, ProductionType
 

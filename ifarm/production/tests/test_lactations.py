@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import date, timedelta
 from decimal import Decimal
 
@@ -12,29 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ifarm.animals.models import Animal
+from ifarm.animals.tests.herd import beast
 from ifarm.core.actors import Actor
-from ifarm.core.context import unit_of_work
 from ifarm.core.errors import RuleBroken
-from ifarm.core.tests.factories import make_owner
 from ifarm.core.versions import Seen
-from ifarm.farms.services import create_farm
 from ifarm.production.lactations import by_test_intervals, dry_off, open_lactation, yield_of
 from ifarm.production.models import Lactation
-from ifarm.production.tests.test_production import beast, milk
+from ifarm.production.tests.test_production import milk
 
 CALVED = date(2024, 1, 1)
-
-
-@pytest.fixture
-def owner(db: None) -> Iterator[Actor]:
-    actor = make_owner()
-    with unit_of_work(actor.tenant_id):
-        yield actor
-
-
-@pytest.fixture
-def cow(owner: Actor) -> Animal:
-    return beast(owner, create_farm(owner, name="Hill"))
 
 
 def day(number: int) -> date:

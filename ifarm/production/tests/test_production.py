@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import partial
@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from ifarm.animals.groups import create_group, join_group
 from ifarm.animals.models import Animal
 from ifarm.animals.movements import move_animal
-from ifarm.animals.services import create_animal
+from ifarm.animals.tests.herd import BORN, beast
 from ifarm.animals.words import GroupKind, MovementKind
 from ifarm.audit.models import AuditEntry
 from ifarm.config.django.test import OWNER
@@ -38,25 +38,7 @@ from ifarm.production.selectors import HISTORY, production_history
 from ifarm.production.tasks import update_daily_summaries
 from ifarm.production.words import ProductionType, Session
 
-BORN = date(2020, 1, 1)
 DAY = date(2024, 5, 1)
-
-
-@pytest.fixture
-def owner(db: None) -> Iterator[Actor]:
-    actor = make_owner()
-    with unit_of_work(actor.tenant_id):
-        yield actor
-
-
-@pytest.fixture
-def farm(owner: Actor) -> Farm:
-    return create_farm(owner, name="Hill", timezone="Europe/Vienna")
-
-
-def beast(owner: Actor, farm: Farm, tag: str = "AT 1", **fields: Any) -> Animal:
-    given = {"animal_type": "Cattle", "sex": "Female", "birth_date": BORN, **fields}
-    return create_animal(owner, farm_id=farm.id, tag_number=tag, **given)
 
 
 def milk(owner: Actor, animal: Animal, day: date = DAY, kg: str = "10", **rest: Any) -> Production:

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from ifarm.animals.groups import create_group, join_group
+from ifarm.animals.tests.herd import beast
 from ifarm.animals.words import GroupKind
 from ifarm.api.tests.test_requests import Api, problem
 from ifarm.core.context import unit_of_work
 from ifarm.core.tests.factories import make_owner
 from ifarm.farms.services import create_farm
-from ifarm.production.tests.test_production import beast
 
 
 @pytest.fixture
@@ -57,6 +57,7 @@ def test_a_record_shows_the_amounts_of_its_kind(herd: tuple[Api, dict[str, str]]
         "tag_number": "AT 2",
         "eggs_count": 1,
         "eggs_broken_count": None,
+        "egg_use": "Table",
     }
     rows = api("GET", "production/").json()["results"]
     assert [{k: v for k, v in row.items() if k not in ("id", "modified_at")} for row in rows] == [milk, eggs]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from threading import Barrier
@@ -14,6 +13,7 @@ import pytest
 
 from ifarm.animals.groups import create_group, join_group
 from ifarm.animals.models import Animal
+from ifarm.animals.tests.herd import beast
 from ifarm.animals.words import GroupKind
 from ifarm.api.tests.test_requests import Api, problem
 from ifarm.audit.models import AuditEntry
@@ -30,7 +30,7 @@ from ifarm.health.tests.examples import make_medicine, make_treatment
 from ifarm.health.withdrawal import InWithdrawal
 from ifarm.production import services
 from ifarm.production.models import Production
-from ifarm.production.tests.test_production import beast, milk
+from ifarm.production.tests.test_production import milk
 from ifarm.production.words import MilkUse, Session
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
@@ -39,20 +39,7 @@ WHY = "The vet has tested it"
 
 
 @pytest.fixture
-def owner(db: None) -> Iterator[Actor]:
-    actor = make_owner()
-    with unit_of_work(actor.tenant_id):
-        yield actor
-
-
-@pytest.fixture
-def farm(owner: Actor) -> Farm:
-    return create_farm(owner, name="Hill", timezone="Europe/Vienna")
-
-
-@pytest.fixture
-def cow(owner: Actor, farm: Farm) -> Animal:
-    cow = beast(owner, farm)
+def cow(owner: Actor, cow: Animal) -> Animal:
     make_treatment(owner, cow.id, make_medicine(owner), (NOON, 10))
     return cow
 
