@@ -10,11 +10,14 @@ from xml.etree import ElementTree
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.test_drill_runner import Glass
+from tests.unit.test_drill_runner import drill as run_drill
 from tests.unit.test_journal import drill
 
 from understudy.drill import report, runbook
 from understudy.drill.catalogue import SCENARIOS
-from understudy.readiness.journal import Activity, Check, Outcome, Radius, Recovery
+from understudy.drill.stage import Stage
+from understudy.readiness.journal import Activity, Check, Loss, Outcome, Radius, Recovery
 
 TRICKY = '<script>alert("x")</script> | \x00 \ud800 & ]]>'
 
@@ -37,6 +40,24 @@ def test_markdown_says_what_was_measured() -> None:
         "no browser here",
     ):
         assert part in text
+
+
+def test_what_was_lost_stands_there_once() -> None:
+    """The figures say it; the sentence of a drill that passed does not say it again."""
+
+    def lose(stage: Stage, glass: Glass) -> None:
+        stage.loss = Loss(acknowledged=54321, lost=0, rescued=17, seconds=0.0)
+        stage.recovery = Recovery(detect=1.0, decide=0.5, act=0.25, verify=0.125, writes=1.625)
+
+    found = run_drill(lose)
+    assert (found.outcome, found.summary) == (Outcome.PASS, "3 checks passed")
+    for text in (report.markdown(found), report.html(found)):
+        assert text.count("54,321") == 1
+        assert text.count("lost") == 1
+        assert text.count("1.875 s") == 1  # the time to recover
+    assert report.measured(found) == (
+        "1.62 s without an answer, recovered and proven after 1.9 s; 0 of 54,321 acknowledged writes lost"
+    )
 
 
 def test_the_page_escapes_and_needs_nothing_else() -> None:

@@ -141,7 +141,7 @@ def run(  # noqa: PLR0917 (options of a command line)
     if cli.json:
         print_json(done)
     else:
-        rows = [(d.scenario, d.outcome.value, d.summary) for d in done]
+        rows = [(d.scenario, d.outcome.value, _said(d)) for d in done]
         out().print(table(("DRILL", "OUTCOME", ""), rows, whole=1))
     leave(ends)
 
@@ -188,8 +188,15 @@ def _keep(cli: Cli, found: Journal) -> bool:
         note(reports.markdown(found))
         note(f"error: {folder}: the journal was not kept: {error.strerror or error}; this is its report")
         return False
-    note(f"drill {found.scenario}: {found.outcome.value}: {found.summary}; {file.with_suffix('.html')}")
+    note(f"drill {found.scenario}: {found.outcome.value}: {_said(found)}; {file.with_suffix('.html')}")
     return True
+
+
+def _said(found: Journal) -> str:
+    """How it ended and what it measured, for one line."""
+    from understudy.drill import report as reports
+
+    return "; ".join(filter(None, (found.summary, reports.measured(found))))
 
 
 def _setting(cli: Cli, production: str, really: str, escrow: Path | None) -> Setting:

@@ -53,6 +53,17 @@ def figures(journal: Journal) -> list[tuple[str, str, str]]:
     return found
 
 
+def measured(journal: Journal) -> str:
+    """What was measured, in a few words for one line; empty where nothing was."""
+    found = []
+    if (recovery := journal.recovery) is not None:
+        silent = f"{recovery.writes:.2f} s without an answer, " if recovery.writes else ""
+        found.append(f"{silent}recovered and proven after {recovery.total:.1f} s")
+    if (loss := journal.loss) is not None:
+        found.append(f"{loss.lost:,} of {loss.acknowledged:,} acknowledged writes lost")
+    return "; ".join(found)
+
+
 def _split(recovery: Recovery) -> list[tuple[str, float]]:
     """The parts of the time to recover. Where no writes were waited for, something was restored."""
     return [
@@ -112,10 +123,10 @@ def _markdown(journal: Journal, earlier: Sequence[Journal]) -> Iterator[str]:
         rows.append(("trend", compared))
     yield from _table(("", ""), rows)
     yield ""
-    if measured := figures(journal):
+    if found := figures(journal):
         yield "## Measured"
         yield ""
-        yield from _table(("", "", "target"), measured)
+        yield from _table(("", "", "target"), found)
         yield ""
     for name, checks in groups(journal):
         yield f"## {name}"
