@@ -8,11 +8,12 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psycopg
 import pytest
-from tests.faults.agent_world import Servers, World, names, replicated, world_of
+from tests.faults.agent_world import PATIENCE, Servers, World, names, replicated, world_of
 from tests.faults.interrupted import agents_of
 from tests.integration.conftest import FAST, PASSWORD, make_pair
 
@@ -50,13 +51,17 @@ async def test_no_free_connection_is_told_and_is_no_failover(world: World) -> No
                 held.append(world.pair.connect("a", "postgres"))
             except psycopg.OperationalError:
                 break
-        held[0].execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'understudy'")
-        while True:
-            try:
-                held.append(world.pair.connect("a", "postgres"))
-            except psycopg.OperationalError:
-                break
-        await _told(world, "refuses the agent")
+        async with asyncio.timeout(PATIENCE):
+            while "refuses the agent" not in world.story():
+                held[0].execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'understudy'"
+                )
+                with suppress(psycopg.OperationalError):  # none is left
+                    while True:
+                        held.append(world.pair.connect("a", "postgres"))
+                with suppress(TimeoutError):  # the agent was faster, and has its connection again
+                    async with asyncio.timeout(3):
+                        await _told(world, "refuses the agent")
         assert world.state().primary == "a"
         assert "primary_down" not in world.kinds()
     finally:
@@ -75,7 +80,7 @@ async def test_both_nodes_down_at_start(servers: Servers, healed: None, tmp_path
         for server in servers.values():
             server.start()
         lease = LeaseFile(tmp_path / f"{world.name}.lease")
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             while (found := lease.read()) is None or found.phase is not Phase.OPEN:
                 await asyncio.sleep(0.01)
         assert found.primary == world.state().primary == "a"
@@ -87,7 +92,7 @@ async def test_a_corrupt_lease_file_is_written_anew(world: World, bytes_: bytes)
     path = world.directory / f"{world.name}.lease"
     with path.open("r+b") as file:
         file.write(bytes_ or b"\0" * 4096)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while (found := LeaseFile(path).read()) is None or found.phase is not Phase.OPEN:
             await asyncio.sleep(0.01)
     assert (found.primary, found.epoch) == ("a", 1)
@@ -147,16 +152,26 @@ async def test_a_full_disk_on_the_standby_stops_nothing_and_loses_nothing(
                 await world.until(lambda s: s.plan is None, "over")
             assert world.state().primary == "a"
             filler.unlink()
-            if not cramped.running:  # a server that cannot write its log stops itself
-                cramped.start()
+            async with asyncio.timeout(PATIENCE):
+                while not _answers(
+                    world, "b"
+                ):  # a server that cannot write its log stops itself, in its own time
+                    cramped.start()
+                    await asyncio.sleep(0.1)
             await replicated(world, "a", "b", "afterwards")
             assert names(world, "a") == names(world, "b")
+
+
+def _answers(world: World, node: str) -> bool:
+    with suppress(psycopg.OperationalError):
+        return world.pair.sql(node, "SELECT true", user="postgres") == [(True,)]
+    return False
 
 
 async def _heartbeat_stands_still(world: World) -> None:
     """The agent sees the standby fall behind (or go down)."""
     lease = LeaseFile(world.directory / f"{world.name}.lease")
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         while True:
             found = lease.read()
             if found is not None and found.standby_lag >= 1.0:
@@ -186,5 +201,5 @@ async def test_sighup_reads_the_configuration_again_and_keeps_the_old_one_where_
         world.ask(RequestKind.SWITCHOVER, "b")
         await world.settled("b")
         process.send_signal(signal.SIGTERM)
-        assert await asyncio.to_thread(process.wait, 30) == 0
+        assert await asyncio.to_thread(process.wait, 60) == 0
         assert world.witness.agent(world.name) is None  # the place was given up

@@ -62,7 +62,7 @@ class Shell:
     def stop_agent(self) -> None:
         if self._agent is not None:
             self._agent.send_signal(signal.SIGTERM)
-            assert self._agent.wait(20) == 0, self.log
+            assert self._agent.wait(60) == 0, self.log
             self._agent = None
 
     def kill_agent(self) -> None:
@@ -92,7 +92,7 @@ class Shell:
     def log(self) -> str:
         return (self.folder / "agent.log").read_text()
 
-    def until(self, holds: Callable[[], bool], what: str, limit: float = 30.0) -> None:
+    def until(self, holds: Callable[[], bool], what: str, limit: float = 60.0) -> None:
         """Wait for the state of the world, bounded."""
         end = time.monotonic() + limit
         while not holds():
@@ -104,6 +104,7 @@ class Shell:
 
 def toml(pair: Pair) -> str:
     lines = ['directory = "state"', f"[clusters.{pair.cluster.name}.policy]", 'failback = "manual"']
+    lines += ['probe_timeout = "4s"']  # nothing is lost here, and a busy machine may be slow to answer
     for node in pair.cluster.nodes:
         lines += [
             f"[[clusters.{pair.cluster.name}.nodes]]",
@@ -193,7 +194,7 @@ def test_a_refused_order_changes_nothing(shell: Shell) -> None:
     shell.start_agent()
     shell.until(lambda: shell.json("status")["promise"]["holds"], "the promise holds")
     shell.cut_off()
-    assert "not receiving" in shell.json("explain")["gates"]["switchover"]
+    shell.until(lambda: "not receiving" in shell.json("explain")["gates"]["switchover"], "it shows")
     # Older than any answer the agent may still have from before.
     shell.until(lambda: shell.json("status")["lag"]["seconds"] > 2.5, "the agent sees it too")
     told = shell.json("switchover", "--yes", code=Exit.REFUSED)

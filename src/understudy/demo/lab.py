@@ -44,6 +44,7 @@ CLUSTER = "demo"
 NODES = ("a", "b")
 POLL = 0.01  # seconds between two looks at the witness, which tells nobody when it changes
 READY = 60.0  # seconds
+_AGAIN = 0.2  # seconds between two requests
 
 Policy = Mapping[str, str | int | float | bool]
 MANUAL: Policy = MappingProxyType({"failback": "manual"})
@@ -283,7 +284,22 @@ class Lab:
         self.await_settled()
 
     def switchover(self, target: str, timeout: float = 60) -> None:
-        """Ask for a planned change as `understudy switchover` does, and wait until it is published."""
+        """Ask for a planned change as `understudy switchover` does, and wait until it is published.
+
+        What refuses it may be over in a moment (a probe that was missed, a schema that the agent has not seen yet: it
+        looks every ten seconds), so it is asked for again. Raises LabError.
+        """
+        end = time.monotonic() + timeout
+        while "refused" in (answer := self._asked_for(target, timeout)):
+            if time.monotonic() > end:
+                raise LabError(f"the switchover was refused: {answer}")
+            time.sleep(_AGAIN)
+        self.await_state(
+            lambda s: s.primary == target and s.request is None, timeout, f"a switchover to {target}"
+        )
+
+    def _asked_for(self, target: str, timeout: float) -> str:
+        """What a request for a planned change was answered."""
         order = f"lab-{secrets.token_hex(4)}"
 
         def answered() -> str:
@@ -292,11 +308,7 @@ class Lab:
 
         self.order(Request(id=order, kind=RequestKind.SWITCHOVER, target=target))
         self.await_true(lambda: bool(answered()), timeout, f"an answer to the switchover to {target}")
-        if "refused" in answered():
-            raise LabError(f"the switchover was refused: {answered()}")
-        self.await_state(
-            lambda s: s.primary == target and s.request is None, timeout, f"a switchover to {target}"
-        )
+        return answered()
 
     def order(self, request: Request) -> None:
         """Leave a person's order in the state and ring the agent."""

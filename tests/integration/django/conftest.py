@@ -6,14 +6,13 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from understudy.demo.lab import Lab, LabError
+from understudy.demo.lab import Lab
 from understudy.model import PlanKind, Rpo
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -78,33 +77,20 @@ def change(lab: Lab) -> str:
     """A planned change to the node that is not primary; returns its name. Both are healthy before."""
     lab.await_settled()
     target = lab.state.other
-    ask(lab, target)
+    lab.switchover(target)
     return target
-
-
-def ask(lab: Lab, target: str) -> None:
-    """Ask until it is not refused for the schemas: the agent looks at each node's every ten seconds only."""
-    until = time.monotonic() + 30
-    while True:
-        try:
-            lab.switchover(target)
-        except LabError as error:
-            if "schemas" not in str(error) or time.monotonic() > until:
-                raise
-            time.sleep(0.2)
-        else:
-            return
 
 
 @contextmanager
 def changing(lab: Lab) -> Iterator[None]:
     """A planned change, asked for at the beginning of the block and begun when it is entered; done when it is left."""
     lab.await_settled()
+    before = lab.state.epoch
     failed: list[BaseException] = []
 
     def in_a_thread() -> None:
         try:
-            ask(lab, lab.state.other)
+            lab.switchover(lab.state.other)
         except BaseException as error:  # noqa: BLE001 - raised below, in the thread of the test
             failed.append(error)
 
@@ -112,12 +98,14 @@ def changing(lab: Lab) -> Iterator[None]:
     thread.start()
 
     def begun() -> bool:
-        plan = lab.state.plan
-        return bool(failed) or (plan is not None and plan.kind is PlanKind.SWITCHOVER)
+        """It may be over before this thread has its turn again."""
+        state = lab.state
+        under_way = state.plan is not None and state.plan.kind is PlanKind.SWITCHOVER
+        return bool(failed) or under_way or state.epoch > before
 
-    lab.await_true(begun, 20, "the change to begin")
+    lab.await_true(begun, 60, "the change to begin")
     yield
-    thread.join(60)
+    thread.join(100)
     if failed:
         raise failed[0]
 
