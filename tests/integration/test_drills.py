@@ -185,6 +185,26 @@ def test_a_backup_that_is_too_old_fails(vault: Vault) -> None:
     assert [check.outcome for check in stage.evidence] == [Outcome.FAIL]
 
 
+def test_an_escrowed_copy_is_proven_where_the_key_is_gone(
+    lab: Lab, place: Path, vault: Vault, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As the runbook has it for the day on which only the copy is left."""
+    (place / "backup.key").rename(place / "gone.key")
+    try:
+        assert main(command(lab, "backup", "key", "check")) == 1
+        assert "put the key back, or a copy of it" in capsys.readouterr().err
+        assert main(command(lab, "backup", "key", "check", "--escrow", str(place / "escrow.key"))) == 0
+        write_new(place / "another.key")
+        assert main(command(lab, "backup", "key", "check", "--escrow", str(place / "another.key"))) == 1
+    finally:
+        (place / "gone.key").rename(place / "backup.key")
+    assert vault.shelf.key_trouble() == ""
+    assert main(command(lab, "backup", "restore", "latest", "--folder", str(place / "nowhere"))) == 2
+    assert (
+        "no physical backup: make one with `understudy backup create --physical`" in capsys.readouterr().err
+    )
+
+
 def test_the_escrowed_copy_is_proven_and_has_to_be_named(lab: Lab, place: Path, vault: Vault) -> None:
     assert main(in_production(lab, "key-loss")) == 6
     assert "--escrow FILE" in newest(lab).summary

@@ -67,6 +67,11 @@ def test_a_new_file_is_for_its_owner_only_and_replaces_nothing(tmp_path: Path) -
     assert key.text in path.read_text()
 
 
+def test_a_new_file_without_its_folder_says_how_to_make_it(tmp_path: Path) -> None:
+    with pytest.raises(KeysError, match=f"make it first: install -d -m 700 {tmp_path}/etc"):
+        write_new(tmp_path / "etc" / "backup.key")
+
+
 @pytest.mark.parametrize("mode", [0o644, 0o604, 0o660, 0o602])
 def test_a_file_that_others_can_read_is_refused(tmp_path: Path, mode: int) -> None:
     path = tmp_path / "backup.key"

@@ -234,8 +234,15 @@ def write_new(path: Path) -> Key:
         raise KeysError(
             f"{path}: expected no file of that name, found one; add the new key to it by hand, or choose another name"
         ) from None
+    except FileNotFoundError:
+        folder = path.absolute().parent
+        raise KeysError(
+            f"{path}: expected its folder, found none; make it first: install -d -m 700 {folder}"
+        ) from None
     except OSError as error:
-        raise KeysError(f"{path}: cannot be written ({(error.strerror or '').lower()})") from None
+        raise KeysError(
+            f"{path}: cannot be written ({(error.strerror or '').lower()}); choose a folder that this user may write to"
+        ) from None
     return key
 
 
@@ -265,7 +272,10 @@ def _file(path: Path) -> str:
         with path.open("rb") as file:
             return file.read(MAX_TEXT + 1).decode("ascii", "replace")
     except OSError as error:
-        raise KeysError(f"{path}: cannot be read ({(error.strerror or '').lower()})") from None
+        raise KeysError(
+            f"{path}: cannot be read ({(error.strerror or '').lower()}); put the key back, or a copy of it"
+            " (`understudy backup key check --escrow FILE` proves one)"
+        ) from None
 
 
 def _recipient(text: str) -> pyrage.x25519.Recipient:

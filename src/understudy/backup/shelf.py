@@ -53,13 +53,14 @@ class NoSuchBackup(UnderstudyError):
 class Shelf:
     """Everything that is done with the backups of one cluster. Blocking; may be used from any thread.
 
+    ``keys``: what opens, in the place of the configured keys, which then need not be there (an escrowed copy).
     Raises `BackupRefused` where the configuration has no table ``[backup]``, KeysError, StoreError.
     """
 
-    def __init__(self, config: Config, cluster: Cluster) -> None:
+    def __init__(self, config: Config, cluster: Cluster, keys: Keys | None = None) -> None:
         self.config, self.cluster = config, cluster
         self.policy = configured(config)
-        self.keys: Keys | None = backup_keys.load(self.policy.secrets)
+        self.keys: Keys | None = backup_keys.load(self.policy.secrets) if keys is None else keys
         self.stores: tuple[Store, ...] = tuple(open_store(place) for place in self.policy.destinations)
         self.catalog = Catalog(self.stores, self.keys)
         physical_ones = self.policy.physical
@@ -147,7 +148,8 @@ class Shelf:
             known = [manifest for manifest in known if manifest.form != pgbackrest.NAME] or known
         if not known:
             raise NoSuchBackup(
-                f"cluster {self.cluster.name} has no backup: make one with `understudy backup create`"
+                f"cluster {self.cluster.name} has no {'' if kind is None else kind.value + ' '}backup: make one with"
+                f" `understudy backup create{' --physical' if kind is Kind.PHYSICAL else ''}`"
             )
         found = known[-1:] if backup == "latest" else [m for m in known if m.id.startswith(backup)]
         if len(found) != 1:

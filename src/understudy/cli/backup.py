@@ -16,6 +16,7 @@ import typer
 from understudy.cli.common import Cli, CliError, Exit, leave, note, of, out, print_json, size, table
 
 if TYPE_CHECKING:
+    from understudy.backup.keys import Keys
     from understudy.backup.manifest import Manifest, Verdict, Verification
     from understudy.backup.pitr import Target
     from understudy.backup.shelf import Shelf
@@ -453,10 +454,11 @@ def check_key(
     backup: Backup = "latest",
 ) -> None:
     """Prove that the keys open a backup, by opening a part of it."""
-    with _shelf(of(context)) as shelf:
+    with _refusals():
         from understudy.backup.keys import Keys, parse_keys
 
         copy = None if escrow is None else Keys(opening=parse_keys(escrow.read_text(), str(escrow)))
+    with _shelf(of(context), copy) as shelf:
         manifest = shelf.find(backup)
         trouble = shelf.key_trouble(copy, manifest)
     if trouble is None:
@@ -470,12 +472,12 @@ def check_key(
 
 
 @contextlib.contextmanager
-def _shelf(cli: Cli) -> Iterator[Shelf]:
-    """The backups of the cluster of this call."""
+def _shelf(cli: Cli, keys: Keys | None = None) -> Iterator[Shelf]:
+    """The backups of the cluster of this call; ``keys``: those that open them, instead of the configured ones."""
     with _refusals():
         from understudy.backup.shelf import Shelf
 
-        yield Shelf(cli.config, cli.cluster)
+        yield Shelf(cli.config, cli.cluster, keys)
 
 
 @contextlib.contextmanager
