@@ -14,6 +14,7 @@ from psycopg_pool.base import AttemptWithBackoff
 from understudy.client.connection import Connection
 from understudy.client.host import Host
 from understudy.client.outcome import is_connection_error
+from understudy.client.patience import cut_off_after
 
 _IDLE = TransactionStatus.IDLE
 
@@ -50,7 +51,7 @@ class Connector:
         try:
             conn = Connection.connect(conninfo, **kwargs)
             if self._readonly:
-                _take_no_writes(conn)
+                _take_no_writes(conn, self._host.cluster.policy.connect_timeout)
         except psycopg.Error as error:
             self.error = error
             if is_connection_error(error):
@@ -63,12 +64,21 @@ class Connector:
         return conn
 
 
-def _take_no_writes(conn: Connection) -> None:
-    """For readers that may land on the primary: READ ONLY of each BEGIN says nothing to statements in autocommit."""
+def _take_no_writes(conn: Connection, seconds: float) -> None:
+    """For readers that may land on the primary: READ ONLY of each BEGIN says nothing to statements in autocommit.
+
+    A server that takes the login and then hangs is left after so many seconds, or the workers of a pool would wait for
+    it for good.
+    """
     autocommit = conn.autocommit
-    conn.set_autocommit(True)
-    conn.execute("SET default_transaction_read_only = on")
-    conn.set_autocommit(autocommit)
+    try:
+        with cut_off_after(conn, seconds):
+            conn.set_autocommit(True)
+            conn.execute("SET default_transaction_read_only = on")
+            conn.set_autocommit(autocommit)
+    except BaseException:
+        conn.close()
+        raise
 
 
 class InnerPool(ConnectionPool[Connection]):

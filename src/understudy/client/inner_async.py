@@ -13,6 +13,7 @@ from psycopg_pool.base import AttemptWithBackoff
 from understudy.client.connection_async import AsyncConnection
 from understudy.client.host import Host
 from understudy.client.outcome import is_connection_error
+from understudy.client.patience import cut_off_after
 
 _IDLE = TransactionStatus.IDLE
 
@@ -49,7 +50,7 @@ class AsyncConnector:
         try:
             conn = await AsyncConnection.connect(conninfo, **kwargs)
             if self._readonly:
-                await _take_no_writes(conn)
+                await _take_no_writes(conn, self._host.cluster.policy.connect_timeout)
         except psycopg.Error as error:
             self.error = error
             if is_connection_error(error):
@@ -62,12 +63,21 @@ class AsyncConnector:
         return conn
 
 
-async def _take_no_writes(conn: AsyncConnection) -> None:
-    """For readers that may land on the primary: READ ONLY of each BEGIN says nothing to statements in autocommit."""
+async def _take_no_writes(conn: AsyncConnection, seconds: float) -> None:
+    """For readers that may land on the primary: READ ONLY of each BEGIN says nothing to statements in autocommit.
+
+    A server that takes the login and then hangs is left after so many seconds, or the workers of a pool would wait for
+    it for good.
+    """
     autocommit = conn.autocommit
-    await conn.set_autocommit(True)
-    await conn.execute("SET default_transaction_read_only = on")
-    await conn.set_autocommit(autocommit)
+    try:
+        with cut_off_after(conn, seconds):
+            await conn.set_autocommit(True)
+            await conn.execute("SET default_transaction_read_only = on")
+            await conn.set_autocommit(autocommit)
+    except BaseException:
+        await conn.close()
+        raise
 
 
 class AsyncInnerPool(AsyncConnectionPool[AsyncConnection]):

@@ -20,10 +20,10 @@ from typing import Any, Protocol
 import psycopg
 import sqlparse
 
+from understudy.client.patience import cut_off_after
 from understudy.engines import engine_for
 from understudy.engines.postgresql.schema import describe_difference, statement
 from understudy.errors import UnderstudyError
-from understudy.integrations.patience import cut_off_after
 from understudy.model import Cluster, Node
 
 _CATCH_UP = 60.0

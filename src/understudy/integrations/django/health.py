@@ -9,9 +9,9 @@ from typing import TypedDict
 import psycopg
 from django.conf import settings
 
+from understudy.client.patience import cut_off_after
 from understudy.config import mask
 from understudy.integrations.django.places import cluster_connection, present_lease
-from understudy.integrations.patience import cut_off_after
 from understudy.model import Node
 
 logger = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""An end to waiting for a server in blocking code: statement_timeout is the server's, and one that hangs keeps none."""
+"""An end to waiting for a server: statement_timeout is the server's, and one that hangs keeps none."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg
+from psycopg import BaseConnection
 
 
 @contextmanager
-def cut_off_after(connection: psycopg.Connection[Any], seconds: float) -> Iterator[None]:
+def cut_off_after(connection: BaseConnection[Any], seconds: float) -> Iterator[None]:
     """Shut the connection's socket down where the block takes longer; what waits then raises OperationalError."""
     handle = socket.socket(fileno=os.dup(connection.fileno()))
     late = threading.Event()
