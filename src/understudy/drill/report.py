@@ -30,6 +30,11 @@ def groups(journal: Journal) -> Iterator[tuple[str, Sequence[Check]]]:
     return ((name, checks) for name, checks in named if checks)
 
 
+def backup(journal: Journal) -> str:
+    """What was restored. pgBackRest has no SHA-256 of the whole of a backup."""
+    return ", SHA-256 ".join(filter(None, (journal.backup, journal.backup_sha256)))
+
+
 def figures(journal: Journal) -> list[tuple[str, str, str]]:
     """What was measured: name, figure, target."""
     found: list[tuple[str, str, str]] = []
@@ -118,7 +123,7 @@ def _markdown(journal: Journal, earlier: Sequence[Journal]) -> Iterator[str]:
         ("versions", ", ".join(f"{name} {version}" for name, version in sorted(journal.versions.items()))),
     ]
     if journal.backup:
-        rows.append(("backup", f"{journal.backup}, SHA-256 {journal.backup_sha256}"))
+        rows.append(("backup", backup(journal)))
     if compared := trend(journal, earlier):
         rows.append(("trend", compared))
     yield from _table(("", ""), rows)
@@ -256,6 +261,7 @@ def html(journal: Journal, earlier: Sequence[Journal] = ()) -> str:
     page = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     return page.from_string(_TEMPLATE.read_text()).render(
         journal=journal,
+        backup=backup(journal),
         figures=figures(journal),
         groups=list(groups(journal)),
         bars=bars(journal),

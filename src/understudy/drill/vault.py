@@ -13,6 +13,7 @@ from understudy import config as configuration
 from understudy.backup import archiving, staging
 from understudy.backup.keys import write_new
 from understudy.backup.manifest import Kind, Manifest
+from understudy.backup.pgbackrest import PgBackRest
 from understudy.backup.shelf import Shelf
 from understudy.backup.store import Store, StoreError
 from understudy.config import Config
@@ -98,8 +99,25 @@ class Vault:
         if self._pair is not None:
             yield from self._pair.cleanup()
 
+    def theirs(self, stage: Stage) -> tuple[Manifest, PgBackRest] | None:
+        """The newest backup of pgBackRest, noted on the stage; None where it is not the tool, or has none yet.
+
+        Raises `BackupError`.
+        """
+        tool = self.shelf.pgbackrest
+        if tool is None:
+            return None
+        backups = tool.stanza().backups
+        if not backups:
+            stage.skipped.append("pgBackRest's backups: its stanza has none")
+            return None
+        newest = backups[-1]
+        stage.backup, stage.versions["postgresql"] = newest.id, newest.server_version
+        stage.versions["pgbackrest"] = newest.client_version
+        return newest, tool
+
     def newest(self, stage: Stage) -> tuple[Manifest, Store]:
-        """The newest backup and a destination that has it; noted on the stage. Raises `NoSuchBackup`."""
+        """The newest backup of ours and a destination that has it; noted on the stage. Raises `NoSuchBackup`."""
         manifest, store = self._noted(stage, self.shelf.find("latest"))
         others = [
             place.name

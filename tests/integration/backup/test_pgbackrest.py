@@ -20,15 +20,21 @@ from tests.integration.conftest import FAST
 from tools.install_peers import PGBACKREST
 
 from understudy.backup import pgbackrest
+from understudy.backup.catalog import discard
 from understudy.backup.manifest import Kind, Level, Manifest, Verdict
 from understudy.backup.pitr import Latest, Lsn, Name, OutOfReach, Target, Time
 from understudy.backup.shelf import Shelf
 from understudy.backup.source import BackupRefused, primary_of
 from understudy.config import Config
 from understudy.config_backup import Backup, Destination, Physical, Secrets
+from understudy.drill import report, runner
+from understudy.drill.backups import SCENARIOS
+from understudy.drill.definition import Setting
 from understudy.embedded import EmbeddedPostgreSQL
 from understudy.embedded import programs as wheels
+from understudy.model import Rpo
 from understudy.readiness.gather import look
+from understudy.readiness.journal import Outcome, Radius
 from understudy.readiness.light import Light
 
 pytestmark = [
@@ -218,6 +224,26 @@ def test_a_proof_is_kept_and_the_light_counts_it(rested: Rested, story: Story) -
         "verification"
     ] is Light.GREEN
     assert shelf.due(datetime.now(UTC), 86400.0) == (story.made,)  # the only one: each day is its turn
+
+
+def test_the_drill_restores_what_pgbackrest_made(rested: Rested, story: Story) -> None:
+    """Although a dump of ours is newer: where pgBackRest is the tool, its backups are what the worst day needs."""
+    dump = rested.shelf.create(Kind.LOGICAL)
+    try:
+        cluster = rested.backed.world.pair.cluster.name
+        setting = Setting(radius=Radius.PRODUCTION, cluster=cluster, mode=Rpo.ZERO, config=rested.config)
+        (drill,) = (found for found in SCENARIOS if found.name == "restore-latest")
+        found = runner.run(drill, setting, rto=3600, rpo=300)
+        assert found.outcome is Outcome.PASS, found.summary
+        assert found.backup == story.made.id
+        assert {"files", "log", f"database {rested.backed.world.pair.database}"} <= {
+            c.what for c in found.evidence
+        }
+        assert any("archive-get" in one.name or "restore" in one.name for one in found.timeline)
+        assert found.recovery is not None
+        assert f"| backup | {story.made.id} |" in report.markdown(found)
+    finally:
+        discard(rested.shelf.stores[0], dump.cluster, dump.id)
 
 
 def test_another_server_in_the_primarys_place_is_refused(
