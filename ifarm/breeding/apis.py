@@ -8,7 +8,6 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import QuerySet
-from django.utils import timezone
 
 from ifarm.animals.words import Species
 from ifarm.api.pages import Order
@@ -33,6 +32,7 @@ from ifarm.breeding.serializers import (
     ServiceInput,
 )
 from ifarm.core.versions import Seen
+from ifarm.farms.policies import access_farm
 
 
 class EventsApi(TenantView):
@@ -154,7 +154,7 @@ class FiguresApi(TenantView):
     @operation(EVENTS, "view", output=FiguresOutput, query=FiguresQuery)
     def get(self, farm_id: UUID, asked: Mapping[str, Any]) -> selectors.Figures:
         """Calving interval, days open, conception rate, pregnancy rate."""
-        until = asked.get("until", timezone.localdate())
+        until = asked.get("until") or access_farm(self.actor, farm_id).today()
         since = asked.get("since", until - timedelta(days=364))
         species = Species(asked["species"])
         return selectors.figures_of(self.actor, farm_id, species=species, since=since, until=until)

@@ -105,7 +105,8 @@ WITH event AS MATERIALIZED (
 ), cow AS (
   SELECT c.animal_id, c.day, c.following, least(s.day, 'infinity') AS conceived,
     CASE WHEN a.status = %(alive)s THEN 'infinity'::date ELSE
-      (SELECT max(t.ends_at)::date FROM animals_stay t WHERE t.tenant_id = %(tenant)s AND t.animal_id = a.id)
+      (SELECT max(t.ends_at AT TIME ZONE %(zone)s)::date FROM animals_stay t
+       WHERE t.tenant_id = %(tenant)s AND t.animal_id = a.id)
     END AS gone
   FROM calving c JOIN animals_animal a ON a.tenant_id = %(tenant)s AND a.id = c.animal_id
   LEFT JOIN LATERAL (
@@ -140,6 +141,7 @@ def figures_of(actor: Actor, farm_id: UUID, *, species: Species, since: date, un
     given: dict[str, Any] = {
         "tenant": current_tenant(),
         "farm": farm.id,
+        "zone": farm.timezone,
         "species": species.value,
         "alive": Status.ALIVE.value,
         "wait": plan_of(species).wait or 0,

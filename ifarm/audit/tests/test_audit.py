@@ -158,7 +158,7 @@ def test_old_months_leave_for_a_file_of_each_tenant(old: tuple[list[Actor], Stan
         api = Api(actor)
         assert api("GET", "audit/?until=2025-01-01T00:00:00Z").json()["results"] == []
         url = api("GET", f"audit/archives/{one.id}/download/").json()["url"]
-        assert httpx.get(url).content == body
+        assert httpx.get(url, timeout=60).content == body
     assert AuditService.archive_old_logs(OVER) == []
 
 

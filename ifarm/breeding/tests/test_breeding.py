@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from functools import partial
@@ -17,6 +18,7 @@ from ifarm.animals.models import Animal, Parentage
 from ifarm.animals.movements import move_animal
 from ifarm.animals.tests.herd import beast
 from ifarm.animals.words import MovementKind, Relation, Species
+from ifarm.api.tests.test_requests import Api
 from ifarm.breeding import services
 from ifarm.breeding.models import BreedingEvent, DueEvent, Offspring
 from ifarm.breeding.selectors import figures_of, list_due, reproduction_of
@@ -276,6 +278,26 @@ def test_the_figures_by_hand(owner: Actor, farm: Farm, cow: Animal) -> None:
     assert found.pregnancy_rate == (Decimal(21) / at_risk).quantize(Decimal("0.001"))
     empty = figures_of(owner, farm.id, species=Species.SHEEP, since=day(0), until=day(1))
     assert (empty.calvings, empty.calving_interval_days, empty.pregnancy_rate) == (0, None, None)
+
+
+@pytest.mark.django_db
+def test_figures_are_up_to_today_at_the_farm(clock: Callable[[datetime], None]) -> None:
+    """In the morning, where it is the month before still in UTC."""
+    clock(datetime(2026, 2, 28, 20, tzinfo=UTC))
+    actor = make_owner()
+    with unit_of_work(actor.tenant_id):
+        farm = create_farm(actor, name="Hill", timezone="Pacific/Auckland")
+        cow = beast(actor, farm)
+        services.record_calving(
+            actor, cow.id, happened_on=date(2026, 1, 1), ease="EasyUnassisted", offspring=[STILLBORN]
+        )
+    api, path = Api(actor), f"farms/{farm.id}/breeding-figures/?species=Cattle"
+    assert api("GET", path).json()["days_at_risk"] == 10  # from 20 February on
+    assert api("GET", f"{path}&until=2026-02-28").json()["days_at_risk"] == 9
+    sold: dict[str, Any] = {"kind": MovementKind.DEPARTURE, "reason": "Sale"}
+    with unit_of_work(actor.tenant_id):  # on 27 February, where it is the 26th still in UTC
+        move_animal(actor, cow.id, moved_at=datetime(2026, 2, 26, 20, tzinfo=UTC), **sold)
+    assert api("GET", path).json()["days_at_risk"] == 7
 
 
 def test_two_who_record_a_calving_at_once_make_one_calf(committed: psycopg.Connection[Any]) -> None:

@@ -55,7 +55,8 @@ def upload(api: Api, body: bytes, bucket: str = "documents", **rest: Any) -> str
     assert answer.status_code == 201, answer.content
     told = answer.json()
     assert told["upload"]["method"] == "PUT"
-    assert httpx.put(told["upload"]["url"], content=body, headers=told["upload"]["headers"]).is_success
+    sent = httpx.put(told["upload"]["url"], content=body, headers=told["upload"]["headers"], timeout=60)
+    assert sent.is_success
     return str(told["id"])
 
 
@@ -69,7 +70,7 @@ def test_two_steps_lead_to_a_file_that_can_be_shown(api: Api, standin: StandIn) 
     assert (made["content_type"], made["width_px"], made["height_px"]) == ("image/jpeg", 20, 40)
     shown = api("GET", f"media/{pk}/").json()
     assert shown["expires_s"] == SIGNED_SECONDS == 3600
-    body = httpx.get(shown["url"]).content
+    body = httpx.get(shown["url"], timeout=60).content
     assert (kind_of(body), len(body)) == ("JPEG", made["size_bytes"])
     assert b"secret" not in body
     assert dict(Image.open(io.BytesIO(body)).getexif()) == {}
@@ -83,11 +84,11 @@ def test_two_steps_lead_to_a_file_that_can_be_shown(api: Api, standin: StandIn) 
 def test_what_is_sent_after_confirming_is_never_shown(api: Api) -> None:
     told = api("POST", "media/", {"bucket": "documents"}).json()
     put = told["upload"]["url"]
-    httpx.put(put, content=PDF)
+    httpx.put(put, content=PDF, timeout=60)
     assert api("POST", f"media/{told['id']}/confirm/").json()["content_type"] == "application/pdf"
-    httpx.put(put, content=b"<script>alert(1)</script>")
+    httpx.put(put, content=b"<script>alert(1)</script>", timeout=60)
     assert api("POST", f"media/{told['id']}/confirm/").status_code == 200
-    assert httpx.get(api("GET", f"media/{told['id']}/").json()["url"]).content == PDF
+    assert httpx.get(api("GET", f"media/{told['id']}/").json()["url"], timeout=60).content == PDF
 
 
 @pytest.mark.parametrize(
@@ -235,9 +236,9 @@ def test_the_documents_face(standin: StandIn) -> None:
     )
     assert kept["path"].startswith(f"{owner.tenant_id}/")
     assert kept["path"].endswith(".jpg")
-    assert kind_of(httpx.get(kept["url"]).content) == "JPEG"
+    assert kind_of(httpx.get(kept["url"], timeout=60).content) == "JPEG"
     url = as_tenant(owner, lambda: face.get_signed_url("animal-photos", kept["path"]))
-    assert httpx.get(url).status_code == 200
+    assert httpx.get(url, timeout=60).status_code == 200
     for work in (
         lambda: face.get_signed_url("animal-photos", kept["path"]),
         lambda: face.delete_file("animal-photos", kept["path"]),

@@ -50,8 +50,9 @@ def mine(place: dict[str, str], settings: Any) -> TenantFiles:
 def send(upload: Upload, body: bytes) -> httpx.Response:
     """As a browser would."""
     if upload.method == "PUT":
-        return httpx.put(upload.url, content=body, headers=dict(upload.headers))
-    return httpx.post(upload.url, data=dict(upload.form), files={"file": ("x.exe", body)})
+        return httpx.put(upload.url, content=body, headers=dict(upload.headers), timeout=60)
+    files = {"file": ("x.exe", body)}
+    return httpx.post(upload.url, data=dict(upload.form), files=files, timeout=60)
 
 
 def whole(files: TenantFiles, path: str) -> bytes:
@@ -63,7 +64,7 @@ def test_bytes_go_in_and_out(mine: TenantFiles) -> None:
     mine.put(BUCKET, path, b"%PDF-1", content_type="application/pdf")
     mine.put(BUCKET, path, io.BytesIO(b"%PDF-2"), content_type="application/pdf")
     assert whole(mine, path) == b"%PDF-2"
-    shown = httpx.get(mine.sign_download(BUCKET, path))
+    shown = httpx.get(mine.sign_download(BUCKET, path), timeout=60)
     assert (shown.content, shown.headers["content-type"]) == (b"%PDF-2", "application/pdf")
     mine.delete(BUCKET, [path, mine.path(uuid7(), "jpg")])
     with pytest.raises(Missing):
@@ -82,7 +83,7 @@ def test_a_signature_is_for_one_place(mine: TenantFiles) -> None:
     upload = mine.sign_upload(BUCKET, path, content_type="application/octet-stream", most_bytes=10)
     if upload.method == "POST":
         pytest.skip("moto checks no policies; the next test looks at what is signed")
-    assert httpx.put(upload.url.replace(path, other), content=b"x").is_error
+    assert httpx.put(upload.url.replace(path, other), content=b"x", timeout=60).is_error
 
 
 def test_no_path_leads_to_another_tenant(mine: TenantFiles) -> None:
