@@ -38,6 +38,7 @@ from ifarm.core.actors import Actor
 from ifarm.core.context import unit_of_work
 from ifarm.core.errors import NotFound, Problem, RuleBroken
 from ifarm.core.events import record_events
+from ifarm.core.many import insert_values
 from ifarm.farms.models import Farm, Paddock
 from ifarm.farms.policies import FARMS, PADDOCKS
 
@@ -48,15 +49,15 @@ Wanted = Mapping[str, Any]
 
 @dataclass(slots=True)
 class _New:
-    """One animal with everything that is added with it."""
+    """One animal with everything that is added with it; fractions and stay by their columns alone."""
 
     animal: Animal
     identifiers: list[AnimalIdentifier]
-    fractions: list[BreedFraction]
+    fractions: list[dict[str, Any]]
     parents: list[Parentage]
     groups: list[GroupMembership]
     movement: Movement | None
-    stay: Stay | None
+    stay: dict[str, Any] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,13 +150,14 @@ def _new(
     )
 
 
-def _fractions(known: _Known, animal: Animal, wanted: Mapping[str, int]) -> list[BreedFraction]:
+def _fractions(known: _Known, animal: Animal, wanted: Mapping[str, int]) -> list[dict[str, Any]]:
     own = {code: breed for (species, code), breed in known.breeds.items() if species == animal.animal_type}
     require_known(wanted, own, animal)
     main = largest(wanted)
     animal.breed = own[main] if main else None
     return [
-        BreedFraction(animal=animal, breed=own[code], parts=parts) for code, parts in sorted(wanted.items())
+        {"animal_id": animal.id, "breed_id": own[code].id, "parts": parts}
+        for code, parts in sorted(wanted.items())
     ]
 
 
@@ -179,15 +181,13 @@ def _add(actor: Actor, new: Sequence[_New]) -> None:
     writes.insert_all(actor, [row for one in new for row in one.parents])
     writes.insert_all(actor, [one.movement for one in new if one.movement is not None])
     writes.insert_all(actor, [row for one in new for row in one.groups])
-    BreedFraction.objects.bulk_create(
-        [row for one in new for row in one.fractions], batch_size=writes.AT_ONCE
-    )
-    Stay.objects.bulk_create([one.stay for one in new if one.stay is not None], batch_size=writes.AT_ONCE)
+    insert_values(BreedFraction, {}, [row for one in new for row in one.fractions])
+    insert_values(Stay, {}, [one.stay for one in new if one.stay is not None])
     writes.record_all(
         actor,
         "breeds_set",
         (
-            (one.animal, {"breeds": [{}, {str(row.breed_id): row.parts for row in one.fractions}]})
+            (one.animal, {"breeds": [{}, {str(row["breed_id"]): row["parts"] for row in one.fractions}]})
             for one in new
             if one.fractions
         ),

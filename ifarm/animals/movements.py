@@ -64,12 +64,17 @@ def _begin_of_day(animal: Animal) -> datetime:
 
 def begin_stay(animal: Animal, moment: datetime) -> None:
     """From now on the animal is where its row says."""
-    stay_at(animal, moment).save(force_insert=True)
+    Stay(**stay_at(animal, moment)).save(force_insert=True)
 
 
-def stay_at(animal: Animal, moment: datetime) -> Stay:
-    """What `begin_stay` adds, not added yet."""
-    return Stay(animal=animal, farm=animal.farm, paddock=animal.paddock, starts_at=moment)
+def stay_at(animal: Animal, moment: datetime) -> dict[str, Any]:
+    """The columns of what `begin_stay` adds."""
+    return {
+        "animal_id": animal.id,
+        "farm_id": animal.farm_id,
+        "paddock_id": animal.paddock_id,
+        "starts_at": moment,
+    }
 
 
 def move_animal(

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
-from django.db import connection, models
+from django.db import models
 from django.utils import timezone
 
 from ifarm.audit.models import AuditEntry
 from ifarm.core.actors import Actor
 from ifarm.core.context import current_tenant
-from ifarm.core.encoding import as_json, plain
-from ifarm.core.ids import uuid7
+from ifarm.core.encoding import plain
+from ifarm.core.many import insert_rows, insert_values
 from ifarm.core.models import TenantModel, Tombstone
 
 Row = TypeVar("Row", bound=TenantModel)
 _UNTOLD = frozenset({"tenant", "created_at", "modified_at", "version", "digest"})
 """What nobody looks for in the audit, and the digests of secrets."""
-AT_ONCE: Final = 500
-"""Rows in one statement."""
 
 
 def insert(actor: Actor, row: Row, *, reason: str = "") -> Row:
@@ -35,9 +33,8 @@ def insert_all(actor: Actor, rows: Sequence[Row]) -> Sequence[Row]:
     """Check and add many rows of one model, each as by `insert`, in few statements. Raises as that does, for all."""
     for row in rows:
         _check(row)
-    if rows:
-        type(rows[0]).objects.bulk_create(rows, batch_size=AT_ONCE)
-        record_all(actor, "created", ((row, _made(row)) for row in rows))
+    insert_rows(rows)
+    record_all(actor, "created", ((row, _made(row)) for row in rows))
     return rows
 
 
@@ -94,21 +91,20 @@ def record(
 
 
 def record_all(actor: Actor, action: str, changes: Iterable[tuple[TenantModel, Mapping[str, Any]]]) -> None:
-    """`record` for many rows of one model, in one statement: they share all but the row and its changes."""
-    tenant_id, now = current_tenant(), timezone.now()
+    """`record` for many rows of one model, in few statements: they share all but the row and its changes."""
+    tenant_id = current_tenant()
     told = [(_of_tenant(row, tenant_id), made) for row, made in changes]
-    if not told:
-        return
-    entries = [{"id": uuid7(), "object_id": row.id, "changes": made} for row, made in told]
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "INSERT INTO audit_auditentry (id, tenant_id, created_at, modified_at, actor_id, actor_role, action, model,"
-            " object_id, changes, reason) SELECT v.id, %s, %s, %s, %s, %s, %s, %s, v.object_id, v.changes, ''"
-            " FROM jsonb_to_recordset(%s::jsonb) AS v (id uuid, object_id uuid, changes jsonb)",
-            [
-                *(tenant_id, now, now, actor.id, actor.role.value, action, told[0][0]._meta.label_lower),
-                as_json(entries),
-            ],
+    if told:
+        insert_values(
+            AuditEntry,
+            {
+                "actor_id": actor.id,
+                "actor_role": actor.role.value,
+                "action": action,
+                "model": told[0][0]._meta.label_lower,
+                "reason": "",
+            },
+            [{"object_id": row.id, "changes": made} for row, made in told],
         )
 
 

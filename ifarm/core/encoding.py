@@ -20,8 +20,8 @@ def as_json(value: Any) -> str:
 
 
 def _text(value: object) -> str:
+    if isinstance(value, UUID | Decimal):  # keys are most of all
+        return str(value)
     if isinstance(value, date | datetime | time):
         return value.isoformat()
-    if isinstance(value, UUID | Decimal):
-        return str(value)
     raise TypeError(f"expected a value with a form in JSON, found {type(value).__name__}")

@@ -19,6 +19,7 @@ from ifarm.animals.words import ArrivalReason, IdentifierKind, ParentRole
 from ifarm.core.actors import Actor
 from ifarm.core.errors import Problem
 from ifarm.core.ids import uuid7
+from ifarm.core.many import insert_values
 from ifarm.exchange.columns import SELF
 from ifarm.exchange.models import AnimalSource
 from ifarm.exchange.outcomes import Given, Outcome, duplicate, known, refused, written
@@ -155,16 +156,17 @@ def _value(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _refer(rows: Sequence[Given], outcomes: Mapping[UUID, Outcome]) -> None:
     """Keep what the other system calls the animals that were written."""
-    made = [
-        AnimalSource(
-            animal_id=outcomes[one.row.id].object_id, source=one.reference[0], row_id=one.reference[1]
-        )
+    made = {
+        one.reference: outcomes[one.row.id].object_id
         for one in rows
         if one.reference is not None and outcomes[one.row.id].state == "written"
-    ]
+    }
     if not made:
         return
-    gone = AnimalSource.objects.filter(row_id__in=[one.row_id for one in made], animal__is_deleted=True)
-    wanted = {(one.source, one.row_id) for one in made}
-    gone.filter(id__in=[one.id for one in gone if (one.source, one.row_id) in wanted]).delete()
-    AnimalSource.objects.bulk_create(made, batch_size=500)
+    gone = AnimalSource.objects.filter(row_id__in=[row_id for _, row_id in made], animal__is_deleted=True)
+    gone.filter(id__in=[one.id for one in gone if (one.source, one.row_id) in made]).delete()
+    insert_values(
+        AnimalSource,
+        {},
+        [{"animal_id": pk, "source": source, "row_id": row_id} for (source, row_id), pk in made.items()],
+    )

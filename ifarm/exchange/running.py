@@ -7,7 +7,6 @@ and a job of all or nothing, is a single chunk, which is undone.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +21,7 @@ from django.utils import timezone
 from ifarm.audit import writes
 from ifarm.core.actors import Actor
 from ifarm.core.context import unit_of_work
+from ifarm.core.encoding import as_json
 from ifarm.core.errors import NotAllowed, NotFound, Problem
 from ifarm.core.events import record_event
 from ifarm.exchange.cells import read_row
@@ -172,13 +172,20 @@ def _keep(job: ImportJob, rows: Sequence[ImportRow], outcomes: Sequence[Outcome]
         with connection.cursor() as cursor:
             cursor.execute(
                 "UPDATE exchange_importrow r SET state = v.state, errors = v.errors, object_id = v.object_id,"
-                " modified_at = now() FROM unnest(%s::uuid[], %s::text[], %s::jsonb[], %s::uuid[])"
-                " AS v (id, state, errors, object_id) WHERE r.id = v.id AND r.tenant_id = %s",
+                " modified_at = now() FROM jsonb_populate_recordset(NULL::exchange_importrow, %s::jsonb) v"
+                " WHERE r.id = v.id AND r.tenant_id = %s",
                 [
-                    [row.id for row in rows],
-                    [one.state.value for one in outcomes],
-                    [json.dumps([flaw.plain() for flaw in one.flaws]) for one in outcomes],
-                    [one.object_id for one in outcomes],
+                    as_json(
+                        [
+                            {
+                                "id": row.id,
+                                "state": one.state.value,
+                                "errors": [flaw.plain() for flaw in one.flaws],
+                                "object_id": one.object_id,
+                            }
+                            for row, one in zip(rows, outcomes, strict=True)
+                        ]
+                    ),
                     job.tenant_id,
                 ],
             )

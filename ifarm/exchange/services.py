@@ -14,6 +14,7 @@ from ifarm.core.actors import Actor
 from ifarm.core.context import unit_of_work
 from ifarm.core.errors import Invalid, RuleBroken
 from ifarm.core.events import record_event
+from ifarm.core.many import insert_values
 from ifarm.exchange.cells import Flaw, read_row
 from ifarm.exchange.columns import COLUMNS, EXAMPLE
 from ifarm.exchange.models import ImportJob, ImportRow
@@ -81,7 +82,7 @@ def start_import(
             rows_duplicate=states.count(RowState.DUPLICATE),
         )
         writes.insert(actor, job)
-        ImportRow.objects.bulk_create([_row(job, draft) for draft in drafts], batch_size=1000)
+        insert_values(ImportRow, {"job_id": job.id}, [_row(draft) for draft in drafts])
         record_event("import_started", job, kind=job.kind, rows=job.rows_total, dry_run=dry_run)
         if len(drafts) <= CHUNK or RowState.WAITING not in states:
             while advance(job.id):
@@ -90,15 +91,14 @@ def start_import(
         return job
 
 
-def _row(job: ImportJob, draft: _Draft) -> ImportRow:
-    return ImportRow(
-        job=job,
-        number=draft.line.number,
-        position=draft.position,
-        cells=draft.line.cells,
-        state=draft.state.value,
-        errors=[flaw.plain() for flaw in draft.flaws],
-    )
+def _row(draft: _Draft) -> dict[str, Any]:
+    return {
+        "number": draft.line.number,
+        "position": draft.position,
+        "cells": draft.line.cells,
+        "state": draft.state.value,
+        "errors": [flaw.plain() for flaw in draft.flaws],
+    }
 
 
 def _drafts(kind: Kind, source: str, header: Sequence[str], lines: Sequence[Line]) -> list[_Draft]:
