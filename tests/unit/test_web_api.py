@@ -7,9 +7,22 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
-from tests.unit.web_world import GUARDED, OPERATOR, PASSWORD, READER, bearer, cluster, probe, state, world
+from tests.unit.web_world import (
+    GUARDED,
+    OPERATOR,
+    PASSWORD,
+    READER,
+    World,
+    bearer,
+    cluster,
+    probe,
+    state,
+    world,
+)
 
 from understudy.lease import boot_now
 from understudy.model import NodeView, Plan, PlanKind, Policy, Role, Rpo
@@ -241,6 +254,14 @@ async def test_without_tokens_everybody_here_may_look_and_nobody_may_act(tmp_pat
             assert await w.code(f"/api/v1/clusters/main/{order}", "POST", json={}) == 403
 
 
+def _posted(w: World, path: str, **more: Any) -> httpx.Request:
+    """As curl sends it: without a body there is no length either."""
+    request = w.client.build_request("POST", path, **more)
+    if "content" not in more:
+        del request.headers["content-length"]
+    return request
+
+
 async def test_orders_are_those_of_the_command_line(tmp_path: Path) -> None:
     async with world(tmp_path, GUARDED) as w:
         path, head = "/api/v1/clusters/main/switchover", bearer(OPERATOR)
@@ -251,6 +272,13 @@ async def test_orders_are_those_of_the_command_line(tmp_path: Path) -> None:
         assert await w.code(path, "POST", json={"target": "nobody"}, headers=head) == 422
         assert await w.code(path, "POST", json={"accept_loss": True}, headers=head) == 422
         assert await w.code(path, "POST", json={"tarket": "cloud"}, headers=head) == 422
+        form = {**head, "Content-Type": "application/x-www-form-urlencoded"}
+        for content, said in (({"content": b"{}", "headers": form}, 422), ({"headers": head}, 411)):
+            found = await w.client.send(_posted(w, path, **content))
+            assert (found.status_code, "Content-Type: application/json" in found.json()["error"]) == (
+                said,
+                True,
+            )
         found = await w.client.post(path, json={"target": "cloud"}, headers=head)
         now = w.witness.read("main")
         assert found.status_code == 202

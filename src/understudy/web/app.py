@@ -70,6 +70,8 @@ async def _invalid(_: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, RequestValidationError):
         raise error
     found = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:5])
+    if any(tuple(e["loc"]) == ("body",) for e in error.errors()):  # what curl -d sends is called a form
+        found += "; send a JSON object with Content-Type: application/json"
     return JSONResponse({"error": plain(found)}, 422)
 
 

@@ -145,7 +145,8 @@ class Gatekeeper:
         if scope["method"] == "POST":
             length = headers.get(b"content-length", b"")
             if not length.isdigit():
-                return JSONResponse({"error": "Content-Length is needed"}, 411)
+                text = "expected a body and its Content-Length, found none: send {} with Content-Type: application/json"
+                return JSONResponse({"error": text}, 411)
             if int(length) > MAX_BODY:
                 return JSONResponse({"error": f"at most {MAX_BODY} bytes"}, 413)
         return None
