@@ -89,7 +89,7 @@ class Project:
             cwd=self.folder,
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=250,
             check=False,
         )
         return done.returncode, done.stdout + done.stderr

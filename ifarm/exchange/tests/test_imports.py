@@ -570,7 +570,7 @@ def test_a_worker_that_is_killed(committed: psycopg.Connection[Any], monkeypatch
     hill = Hill()
     job = waiting(hill, 7, monkeypatch)
     command = [sys.executable, "-c", WORKER, str(PORT), str(job.id)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=250, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert progress(committed)[:3] == ("running", 2, 2)
     assert written(committed) == ["AT 1", "AT 2"]

@@ -36,7 +36,7 @@ def manage(config_file: Path) -> Manage:
             env={**environment, "PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=250,
             check=False,
         )
         if check and done.returncode:
