@@ -7,6 +7,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -430,6 +431,22 @@ def test_last_change() -> None:
     assert [s.kind for s in change.steps] == ["step:announce", "step:publish"]
     assert change.seconds == pytest.approx(1.5)
     assert last_change(told[1:3]) is None
+
+
+def test_a_clock_that_is_set_changes_no_duration() -> None:
+    """Durations come from the boot clock; events of an earlier version, or of two boots, are never negative."""
+    asked = replace(event(1, "asked", 2, 1000.0), boot=50.0)
+    first = replace(event(2, "step:announce", 3, 1000.4, 0.5), boot=50.4)
+    for jump in (-3600.0, 86400.0):
+        last = replace(event(3, "step:publish", 3, 1001.5 + jump, 0.1), boot=51.5)
+        assert last.seconds_since(asked) == pytest.approx(1.5)
+        change = last_change([asked, first, last])
+        assert change is not None
+        assert change.seconds == pytest.approx(1.6)
+    assert event(4, "x", 3, 10.0).seconds_since(event(3, "x", 3, 90.0)) == 0.0
+    assert replace(event(4, "x", 3, 95.0), boot=2.0).seconds_since(
+        replace(event(3, "x", 3, 90.0), boot=900.0)
+    ) == pytest.approx(5.0)
 
 
 def test_json_is_masked() -> None:

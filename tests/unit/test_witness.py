@@ -7,8 +7,10 @@ import multiprocessing
 import os
 import shutil
 import signal
+import sqlite3
 import threading
 import time
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -184,6 +186,27 @@ def test_it_lies_where_it_was_asked_for_whatever_the_name_of_its_folder(folder: 
     witness.close()
     assert (tmp_path / folder / "witness.db").is_file()
     assert [path.name for path in tmp_path.iterdir()] == [folder]
+
+
+def test_events_tell_boot_time_also_in_a_file_of_an_earlier_version(tmp_path: Path) -> None:
+    """What was written before has none; whoever opens the file first adds the column, reader or writer."""
+    path = tmp_path / "w.db"
+    SqliteWitness(path).close()
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("ALTER TABLE event DROP COLUMN boot")
+        line = "INSERT INTO event (wall, cluster, agent, epoch, kind, message) VALUES (1, 'c', 'a', 1, 'old', 'm')"
+        db.execute(line)
+        db.commit()
+    reader = SqliteWitness(path, create=False)
+    before = time.clock_gettime(time.CLOCK_BOOTTIME)
+    writer = SqliteWitness(path)
+    writer.log("c", epoch=1, entry=Entry(agent="a", kind="new", message="m"))
+    old, new = reader.events("c", limit=9)
+    assert (old.kind, old.boot) == ("old", None)
+    assert new.boot is not None
+    assert before <= new.boot <= time.clock_gettime(time.CLOCK_BOOTTIME)
+    reader.close()
+    writer.close()
 
 
 def test_a_full_disk_is_told_as_such_and_harms_nothing_later(tmp_path: Path) -> None:

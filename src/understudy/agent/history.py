@@ -55,9 +55,9 @@ def last_change(events: Sequence[Event]) -> Change | None:
     before = [
         e for e in events[: end + 1] if e.id < steps[0].id and not step_name(e) and e.kind not in _PASSING
     ]
-    began = steps[0].wall - (steps[0].took or 0.0)
     cause = before[-1] if before else None
-    return Change(cause=cause, steps=tuple(steps), seconds=max(0.0, steps[-1].wall - began))
+    seconds = steps[-1].seconds_since(steps[0]) + (steps[0].took or 0.0)
+    return Change(cause=cause, steps=tuple(steps), seconds=seconds)
 
 
 def clock(event: Event) -> str:

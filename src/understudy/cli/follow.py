@@ -37,7 +37,7 @@ class Following:
     def __init__(self, witness: SqliteWitness, cluster: Cluster, request: Request, *, after: int) -> None:
         self._witness, self._cluster, self._request = witness, cluster, request
         self._after = after
-        self._began = 0.0
+        self._asked: Event | None = None
         self._published: Event | None = None
         self._reason = ""
         self.steps: list[dict[str, object]] = []
@@ -66,15 +66,14 @@ class Following:
             return None
         self._last_lines()
         if state.primary == target:
-            took = f", took {duration(self._seconds())}" if self._published is not None else ""
+            took = ""
+            if self._published is not None and self._asked is not None:
+                took = f", took {duration(self._published.seconds_since(self._asked))}"
             return Outcome(True, Exit.OK, f"{target} is primary at epoch {state.epoch}{took}", state)
         text = (
             f"rolled back: {state.primary} is still primary (epoch {state.epoch}); see `understudy explain`"
         )
         return Outcome(False, Exit.PROBLEM, text, state)
-
-    def _seconds(self) -> float:
-        return self._published.wall - self._began if self._published is not None else 0.0
 
     def _last_lines(self) -> None:
         until = time.monotonic() + _LAST_LINE
@@ -88,8 +87,8 @@ class Following:
             self._after = event.id
             if self._published is not None:
                 return  # what follows is tidying up
-            if not self._began and event.kind == "asked":
-                self._began = event.wall
+            if self._asked is None and event.kind == "asked":
+                self._asked = event
             name = step_name(event)
             if name:
                 self.steps.append(

@@ -86,7 +86,7 @@ def _change(published: Event, cause: Event | None) -> Notice:
         return _notice(
             published, severity, f"{what}: {published.message}", "`understudy events` has the story."
         )
-    lasted = max(0.0, published.wall - cause.wall)
+    lasted = published.seconds_since(cause)
     text = f"{cause.message}. Decided by {cause.agent}, published {lasted:.1f} s later."
     return _notice(published, severity, f"{what}: {published.message}", text)
 

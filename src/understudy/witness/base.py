@@ -13,7 +13,8 @@ from understudy.model import ClusterState
 class Event:
     """One line of history: what was seen, by whom, which rule fired, how long it took.
 
-    ``took`` is seconds (None where nothing was timed).
+    ``took`` is seconds (None where nothing was timed). ``boot``: when it was written, in seconds since the host's boot
+    (CLOCK_BOOTTIME); None where an earlier version wrote it.
     """
 
     id: int
@@ -24,6 +25,13 @@ class Event:
     kind: str
     message: str
     took: float | None
+    boot: float | None = None
+
+    def seconds_since(self, earlier: Event) -> float:
+        """How much later this was written, in seconds: whoever sets the clock; after a reboot in between, by the clock."""
+        if self.boot is not None and earlier.boot is not None and self.boot >= earlier.boot:
+            return self.boot - earlier.boot
+        return max(0.0, self.wall - earlier.wall)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

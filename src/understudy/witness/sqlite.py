@@ -25,7 +25,7 @@ CREATE TABLE IF NOT EXISTS state (cluster TEXT PRIMARY KEY, version INTEGER NOT 
 CREATE TABLE IF NOT EXISTS agent (cluster TEXT PRIMARY KEY, id TEXT NOT NULL, heard REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS event (
     id INTEGER PRIMARY KEY AUTOINCREMENT, wall REAL NOT NULL, cluster TEXT NOT NULL, agent TEXT NOT NULL,
-    epoch INTEGER NOT NULL, kind TEXT NOT NULL, message TEXT NOT NULL, took REAL);
+    epoch INTEGER NOT NULL, kind TEXT NOT NULL, message TEXT NOT NULL, took REAL, boot REAL);
 CREATE INDEX IF NOT EXISTS event_cluster ON event (cluster, id);
 """
 _BUSY_SECONDS = 2.0
@@ -164,7 +164,7 @@ class SqliteWitness:
         with self._errors("read events"), self._lock:
             self._follow_file()
             rows = self._db.execute(
-                "SELECT id, wall, cluster, agent, epoch, kind, message, took FROM event "
+                "SELECT id, wall, cluster, agent, epoch, kind, message, took, boot FROM event "
                 "WHERE cluster = ? AND id > ? ORDER BY id DESC LIMIT ?",
                 (cluster, after, limit),
             ).fetchall()
@@ -178,6 +178,7 @@ class SqliteWitness:
                 kind=r[5],
                 message=r[6],
                 took=r[7],
+                boot=r[8],
             )
             for r in reversed(rows)
         ]
@@ -197,6 +198,10 @@ def _opened(path: Path, mode: str) -> sqlite3.Connection:
     )
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")
+    columns = [row[1] for row in db.execute("PRAGMA table_info(event)")]
+    if columns and "boot" not in columns:  # a file of an earlier version
+        with contextlib.suppress(sqlite3.OperationalError):  # another process was faster
+            db.execute("ALTER TABLE event ADD COLUMN boot REAL")
     return db
 
 
@@ -212,7 +217,16 @@ def _identity(path: Path) -> tuple[int, int] | None:
 def _insert(db: sqlite3.Connection, cluster: str, epoch: int, entry: Entry) -> None:
     """Add a line of history and forget the oldest ones past the limit."""
     cursor = db.execute(
-        "INSERT INTO event (wall, cluster, agent, epoch, kind, message, took) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (time.time(), cluster, entry.agent, epoch, entry.kind, entry.message, entry.took),
+        "INSERT INTO event (wall, boot, cluster, agent, epoch, kind, message, took) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            time.time(),
+            time.clock_gettime(time.CLOCK_BOOTTIME),
+            cluster,
+            entry.agent,
+            epoch,
+            entry.kind,
+            entry.message,
+            entry.took,
+        ),
     )
     db.execute("DELETE FROM event WHERE id <= ?", ((cursor.lastrowid or 0) - _EVENTS_KEPT,))
