@@ -28,7 +28,7 @@ class Event:
     boot: float | None = None
 
     def seconds_since(self, earlier: Event) -> float:
-        """How much later this was written, in seconds: whoever sets the clock; after a reboot in between, by the clock."""
+        """How many seconds later this was written, whoever sets the clock; after a reboot it is what the clock says."""
         if self.boot is not None and earlier.boot is not None and self.boot >= earlier.boot:
             return self.boot - earlier.boot
         return max(0.0, self.wall - earlier.wall)
