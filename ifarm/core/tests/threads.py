@@ -9,7 +9,7 @@ from typing import Any, Final
 from django.db import connection
 
 PATIENCE_S: Final = 100.0
-"""As long as a machine that is busy with other things may need; a test itself ends after 120 s."""
+"""As long as a machine that is busy with other things may need; less than a whole test may take."""
 
 
 def in_thread(work: Callable[[], Any]) -> Callable[[], Any]:
