@@ -19,8 +19,8 @@ from understudy.embedded import EmbeddedPostgreSQL
 ROOT = Path(__file__).parent
 BY_FOLDER = ("unit", "simulation", "integration", "faults", "e2e")
 
-# The time one example takes says nothing on a machine that also runs servers. The examples are the same in every run, so
-# that a change is told what it has broken and nothing else; `--hypothesis-profile=random` looks for new ones.
+# The time one example takes says nothing on a machine that also runs servers. The examples are the same in every run,
+# so that a change is told what it has broken and nothing else; `--hypothesis-profile=random` looks for new ones.
 hypothesis.settings.register_profile(
     "random", deadline=None, print_blob=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
