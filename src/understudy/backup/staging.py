@@ -20,17 +20,19 @@ SLACK_BYTES: Final = 256 * 2**20
 
 
 @contextlib.contextmanager
-def folder(parent: Path | None = None) -> Iterator[Path]:
+def folder(parent: Path | None = None, *, prefix: str = PREFIX) -> Iterator[Path]:
     """A fresh folder that only this process uses (beneath TMPDIR by default), removed at the end.
 
-    What earlier processes left behind there when they were killed is removed first.
+    What earlier processes left behind there when they were killed is removed first: folders of that prefix and of this
+    user whose lock nobody holds. The kernel lets go of a lock when its process is gone, whatever pids say.
     """
     place = parent or Path(tempfile.gettempdir())
-    _sweep(place)
-    made = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))
-    descriptor = os.open(made / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    _sweep(place, prefix)
+    made = Path(tempfile.mkdtemp(prefix=prefix, dir=place))
+    descriptor = os.open(made / f"{_LOCK}.new", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
+        (made / f"{_LOCK}.new").rename(made / _LOCK)  # who sweeps sees it only while it is held
         if os.geteuid() == 0:
             made.chmod(0o711)  # a scratch server runs as another user, who must get through
         yield made
@@ -49,9 +51,11 @@ def require_space(where: Path, wanted: int, what: str) -> None:
         )
 
 
-def _sweep(place: Path) -> None:
-    for left in place.glob(f"{PREFIX}*"):
+def _sweep(place: Path, prefix: str) -> None:
+    for left in place.glob(f"{prefix}*"):
         with contextlib.suppress(OSError):  # it goes away this moment, or is another user's
+            if left.lstat().st_uid != os.geteuid():
+                continue  # root could remove it, and has no business to
             descriptor = os.open(left / _LOCK, os.O_RDWR)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

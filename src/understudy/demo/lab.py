@@ -13,9 +13,7 @@ import asyncio
 import contextlib
 import os
 import secrets
-import shutil
 import signal
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,6 +27,7 @@ import psycopg
 
 from understudy import config
 from understudy.agent.doorbell import ring
+from understudy.backup import staging
 from understudy.demo import tpcb
 from understudy.demo.agent_process import AgentProcess, run
 from understudy.embedded import EmbeddedPostgreSQL, FaultProxy
@@ -62,7 +61,8 @@ class Lab:
         scale: of pgbench's schema (one million accounts at 10).
         policy: keys of ``[clusters.demo.policy]``; what is not named keeps its default.
         proxies: clients and agent reach the servers through a `FaultProxy` each (replication does not).
-        folder: where everything lies; None makes one and removes it at the end.
+        folder: where everything lies; None makes one and removes it at the end, and with the next one what was left of
+            it by a process that was killed.
         tables: further tables of the configuration, as they are.
         say: told what is going on, one sentence at a time.
     """
@@ -81,9 +81,9 @@ class Lab:
         self.mode, self.scale = mode, scale
         self._policy, self._tables, self._say = policy, tables, say
         self._with_proxies, self._keep = proxies, folder is not None
-        self.folder = folder or Path(tempfile.mkdtemp(prefix="understudy-lab-"))
         self._password = secrets.token_urlsafe(18)
         self._stack = contextlib.ExitStack()
+        self.folder = folder or self._stack.enter_context(staging.folder(prefix="understudy-lab-"))
         self.servers: dict[str, EmbeddedPostgreSQL] = {}
         self.proxies: dict[str, FaultProxy] = {}
         self.config_file = self.folder / "understudy.toml"
@@ -93,7 +93,6 @@ class Lab:
 
     def __enter__(self) -> Self:
         self._stack.enter_context(termination_as_exit())
-        self._stack.callback(self._remove)
         try:
             self._start_servers()
             self._write_config()
@@ -112,10 +111,6 @@ class Lab:
         for server in self.servers.values():
             server.thaw()  # what is frozen can neither end nor be waited for
         self._stack.close()
-
-    def _remove(self) -> None:
-        if not self._keep:
-            shutil.rmtree(self.folder, ignore_errors=True)
 
     # --- making it --------------------------------------------------------------------------------------
 
