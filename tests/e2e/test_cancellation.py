@@ -171,7 +171,7 @@ async def contended(pool: AsyncPool, on: bool) -> Any:
 async def assert_right(world: World, pool: AsyncPool, before: int) -> int:
     """Nothing in flight, both connections can be had at once, and the rows come in pairs."""
     async with asyncio.timeout(
-        20
+        60
     ):  # the rivals of `all_taken` may outlive a task that is cancelled while it awaits them
         while pool._host.slot.in_flight:
             await asyncio.sleep(0.001)
@@ -179,7 +179,7 @@ async def assert_right(world: World, pool: AsyncPool, before: int) -> int:
     assert not pool._host._loops
     async with contextlib.AsyncExitStack() as stack:
         for _ in range(MAX_SIZE):
-            conn = await stack.enter_async_context(pool.connection(timeout=20))
+            conn = await stack.enter_async_context(pool.connection(timeout=60))
             row = await (await conn.execute("SELECT count(*) FROM item")).fetchone()
     assert (row[0] - before) % 2 == 0
     assert world.file.quiet(before_epoch=10**9) == []

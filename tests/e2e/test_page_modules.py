@@ -35,7 +35,7 @@ def page() -> Iterator[Page]:
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
-        assert started.wait(20)
+        assert started.wait(60)
         port = server.servers[0].sockets[0].getsockname()[1]
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from tests.faults.agent_world import Servers, World, names, replicated, world_of
+from tests.faults.agent_world import PATIENCE, Servers, World, names, replicated, world_of
 from tests.integration.conftest import make_pair
 
 from understudy.agent.agent import AlreadyRunning
@@ -36,7 +36,7 @@ async def test_a_lost_primary_is_replaced_returns_and_follows(
     world.pair.sql("b", "INSERT INTO item (name) VALUES ('written on b')")
     servers["a"].thaw() if fault == "freeze" else servers["a"].start()
     await world.settled("b")
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while "written on b" not in names(world, "a"):
             await asyncio.sleep(0.01)
     with pytest.raises(Exception, match="read-only"):
@@ -111,7 +111,7 @@ async def test_zero_refuses_a_failover_to_a_standby_that_is_not_in_sync(
 async def test_a_switchover_that_cannot_get_quiet_is_rolled_back(world: World) -> None:
     """A transaction in flight past quiet_timeout: the change is given up, the transaction commits."""
     lease = LeaseFile(world.directory / f"{world.name}.lease")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while lease.read() is None:
             await asyncio.sleep(0.01)
     slot = lease.register()
@@ -174,7 +174,7 @@ async def test_starts_with_the_standby_down_and_repairs_it_when_it_is_back(
         world.start_agent()
         await world.until(lambda _: "node_down" in world.kinds(), "b is down")
         lease = LeaseFile(tmp_path / f"{world.name}.lease")
-        async with asyncio.timeout(10):  # witness and a: two of three
+        async with asyncio.timeout(PATIENCE):  # witness and a: two of three
             while (found := lease.read()) is None or found.phase is not Phase.OPEN:
                 await asyncio.sleep(0.01)
         servers["b"].start()
@@ -188,7 +188,7 @@ async def test_a_slot_that_vanished_means_a_full_copy_and_nothing_lost(world: Wo
     assert link is not None
     end = "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = %s"
     drop = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = %s"
-    async with asyncio.timeout(30):  # the standby's worker takes the slot again and again
+    async with asyncio.timeout(PATIENCE):  # the standby's worker takes the slot again and again
         while world.pair.sql("a", "SELECT 1 FROM pg_replication_slots WHERE slot_name = %s", link.name):
             world.pair.sql("a", end, link.name, user="postgres")
             with suppress(psycopg.errors.ObjectInUse):

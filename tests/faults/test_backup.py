@@ -33,7 +33,7 @@ BULK = """
     INSERT INTO bulk SELECT n, (SELECT string_agg(md5(n * 1000 + m || ''), '') FROM generate_series(1, 320) m)
         FROM generate_series(1, 2400) n;
 """
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 class Held(FolderStore):

@@ -103,7 +103,7 @@ def restored(world: World) -> Iterator[None]:
 
 
 async def said(log: Log, event: str) -> None:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         while not any(entry["event"] == event for entry in log):
             await asyncio.sleep(0.05)
 

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -143,11 +143,15 @@ def remove(pair: Pair, node: str) -> None:
             connection.execute(f"DROP SUBSCRIPTION {name}")
     with psycopg.connect(pair.servers[node].dsn(), autocommit=True) as connection:
         connection.execute(f"ALTER DATABASE {pair.database} ALLOW_CONNECTIONS false")
-        gone = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s"
-        connection.execute(gone, (pair.database,))
+        gone = "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE datname = %s"
         slots = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = %s"
-        connection.execute(slots, (pair.database,))
-        connection.execute(f"DROP DATABASE {pair.database} WITH (FORCE)")
+        dropped = False
+        while not dropped:  # whoever was about to connect when that was still allowed may have taken a slot
+            connection.execute(gone, (pair.database,))
+            with suppress(psycopg.errors.ObjectInUse):
+                connection.execute(slots, (pair.database,))
+                connection.execute(f"DROP DATABASE {pair.database} WITH (FORCE)")
+                dropped = True
 
 
 def at(epoch: int, primary: str = "a", plan: int = 0) -> Ticket:

@@ -62,7 +62,7 @@ class NodeApplication:
         """Wait until so many more rows have been acknowledged."""
         goal = len(self.acked) + more
         with self._grown:
-            done = self._grown.wait_for(lambda: len(self.acked) >= goal, timeout=40)
+            done = self._grown.wait_for(lambda: len(self.acked) >= goal, timeout=60)
         assert done, f"{len(self.acked)} of {goal} acknowledged; the last lines: {self.lines[-5:]}"
 
     def __enter__(self) -> NodeApplication:

@@ -53,7 +53,7 @@ def worker(world: World, working: None) -> Iterator[None]:
         yield
 
 
-def until(condition: Callable[[], Any], seconds: float = 30) -> Any:
+def until(condition: Callable[[], Any], seconds: float = 60) -> Any:
     """Poll, with a deadline: another process does the work, and has no event for us."""
     end = time.monotonic() + seconds
     while not (found := condition()):
@@ -72,7 +72,7 @@ def ended() -> Callable[[int], None]:
 
     def wait(count: int) -> None:
         for _ in range(count):
-            assert over.acquire(timeout=30)
+            assert over.acquire(timeout=60)
         task_postrun.disconnect(receiver)
 
     return wait

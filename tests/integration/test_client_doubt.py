@@ -106,7 +106,7 @@ def agents_socket(world: World) -> Iterator[socket.socket]:
     path = world.directory / f"{world.cluster.name}.sock"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
         listening.bind(str(path))
-        listening.settimeout(30)
+        listening.settimeout(60)
         yield listening
 
 

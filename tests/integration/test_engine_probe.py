@@ -114,7 +114,7 @@ async def test_a_frozen_server_is_a_miss_and_comes_back(pair: Pair, engine: Post
 
 
 async def test_a_server_that_accepts_no_login_any_more_is_a_miss_soon(pair: Pair) -> None:
-    engine = PostgreSQLEngine(pair.with_policy(connect_timeout=20.0, probe_timeout=0.5))
+    engine = PostgreSQLEngine(pair.with_policy(connect_timeout=60.0, probe_timeout=0.5))
     await engine.probe("b", heartbeat=None, epoch=1)
     pair.servers["b"].freeze()
     loop, took = asyncio.get_running_loop(), []
@@ -124,7 +124,7 @@ async def test_a_server_that_accepts_no_login_any_more_is_a_miss_soon(pair: Pair
             await engine.probe("b", heartbeat=None, epoch=1)
         took.append(loop.time() - began)
     pair.servers["b"].thaw()
-    assert max(took) < 15.0, took  # a few times a login, on a busy machine too; connect_timeout is 20
+    assert max(took) < 45.0, took  # a few times a login, on a busy machine too; connect_timeout is 60
     await until_answers(engine, "b")
     await engine.close()
 

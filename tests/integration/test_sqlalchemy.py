@@ -443,7 +443,7 @@ def test_a_fork_gets_connections_of_its_own(world: World, engine: sqlalchemy.Eng
     child = multiprocessing.get_context("fork").Process(target=_child, args=(engine, there))
     child.start()
     theirs = here.recv()
-    child.join(30)
+    child.join(60)
     assert child.exitcode == 0
     with engine.begin() as connection:
         assert connection.connection.driver_connection.info.backend_pid == mine != theirs  # type: ignore[union-attr]

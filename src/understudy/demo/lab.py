@@ -16,7 +16,7 @@ import secrets
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType, MappingProxyType, TracebackType
@@ -66,6 +66,9 @@ class Lab:
         tables: further tables of the configuration, as they are.
         say: told what is going on, one sentence at a time.
     """
+
+    extensions: Collection[str] = ()
+    """What its servers must be able to create, where there is a PostgreSQL that can."""
 
     def __init__(
         self,
@@ -120,7 +123,11 @@ class Lab:
             self.folder.chmod(0o711)  # the unprivileged user that PostgreSQL runs as must get through
         for name in NODES:
             server = EmbeddedPostgreSQL(
-                self.folder / name, name=name, temporary=not self._keep, die_with_parent=True
+                self.folder / name,
+                name=name,
+                extensions=self.extensions,
+                temporary=not self._keep,
+                die_with_parent=True,
             )
             self.servers[name] = self._stack.enter_context(server)
             self.prepare(server)
@@ -188,7 +195,7 @@ class Lab:
 
     def connect(self, node: str, user: str = "app") -> psycopg.Connection:
         """A connection of our own to one node, past agent, client and proxy."""
-        return psycopg.connect(self.dsn(node, user), autocommit=True, connect_timeout=5)
+        return psycopg.connect(self.dsn(node, user), autocommit=True, connect_timeout=30)
 
     @property
     def state(self) -> ClusterState:

@@ -140,8 +140,9 @@ def test_another_primary_gets_a_base_backup_at_once(lab: Lab) -> None:
     lab.await_settled()
     lab.switchover(lab.state.other)
     lab.await_event("physical_backup_done", 90, after=before)
-    newest = shelf(lab).survey().backups[-1]
-    assert (newest.kind, newest.node) == (Kind.PHYSICAL, lab.state.primary)
+    # A job of another kind may have been made up for meanwhile.
+    *_, newest = (one for one in shelf(lab).survey().backups if one.kind is Kind.PHYSICAL)
+    assert newest.node == lab.state.primary
 
 
 def test_a_job_that_was_never_run_is_remembered_from_the_first_look(lab: Lab) -> None:
@@ -156,7 +157,7 @@ def test_a_job_that_was_never_run_is_remembered_from_the_first_look(lab: Lab) ->
     del later["retention"]
     schedule.save(path, replace(known, runs=later))
     lab.start_agent()
-    lab.await_true(lambda: "retention" in schedule.load(path).runs, 30, "a memory of it")
+    lab.await_true(lambda: "retention" in schedule.load(path).runs, 60, "a memory of it")
     assert schedule.load(path).runs["retention"].begun == ""
 
 
@@ -166,5 +167,5 @@ def test_its_processes_end_with_the_agent(lab: Lab) -> None:
     lab.await_true(lambda: bool(children(pid)), 60, "an archiver")
     ours = children(pid)
     lab.agent.kill()
-    lab.await_true(lambda: not any(Path(f"/proc/{child}").exists() for child in ours), 30, "their end")
+    lab.await_true(lambda: not any(Path(f"/proc/{child}").exists() for child in ours), 60, "their end")
     assert pid != os.getpid()

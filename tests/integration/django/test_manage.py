@@ -106,7 +106,7 @@ def test_rows_on_their_way_fit_when_a_column_is_renamed(clean: Lab) -> None:
     assert nodes_agree(clean)
     Herd.objects.create(name="newest")
     clean.await_true(
-        lambda: Herd.objects.using("backup").filter(name="newest").exists(), 30, "replication goes on"
+        lambda: Herd.objects.using("backup").filter(name="newest").exists(), 60, "replication goes on"
     )
     assert Herd.objects.using("backup").count() == 10_001
 
@@ -257,7 +257,7 @@ def test_a_cache_table_is_on_both_nodes(clean: Lab) -> None:
         caches["table"].set("elsa", "4 legs")
         with clean.connect(clean.state.other) as standby:
             clean.await_true(
-                lambda: standby.execute("SELECT count(*) FROM farm_cache").fetchone() == (1,), 20, "its rows"
+                lambda: standby.execute("SELECT count(*) FROM farm_cache").fetchone() == (1,), 60, "its rows"
             )
         change(clean)
         assert caches["table"].get("elsa") == "4 legs"

@@ -121,7 +121,7 @@ def test_two_transactions_exclude_each_other(db: Lab) -> None:
         Herd.objects.select_for_update().get(pk=herd.pk)
         thread = threading.Thread(target=other)
         thread.start()
-        thread.join(30)
+        thread.join(60)
     assert isinstance(refused[0].__cause__, psycopg.errors.LockNotAvailable)
 
 
@@ -180,7 +180,7 @@ def test_rows_of_an_open_iterator_outlive_a_planned_change(db: Lab) -> None:
     assert len(seen) == 500
     Herd.objects.create(name="afterwards")
     assert connection.connection.node == db.state.primary
-    assert db.await_true(lambda: _in_flight(db) == 0, 10, "nothing in flight") is None
+    assert db.await_true(lambda: _in_flight(db) == 0, 60, "nothing in flight") is None
 
 
 def _in_flight(lab: Lab) -> int:
@@ -300,7 +300,7 @@ def test_a_lost_commit_is_in_doubt_for_django_and_for_the_client(db: Lab) -> Non
     assert isinstance(caught.value, understudy.CommitInDoubt)
     assert isinstance(caught.value.__cause__, understudy.CommitInDoubt)
     assert caught.value.epoch == db.state.epoch
-    db.await_true(lambda: told() == before + 1, 20, "an agent that was told")
+    db.await_true(lambda: told() == before + 1, 60, "an agent that was told")
     Herd.objects.create(name="the next statement has a new connection")
     with pytest.raises(OperationalError) as caught, transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(ends)  # in a transaction nothing is at stake before COMMIT
@@ -352,7 +352,7 @@ def test_reads_on_the_standby(db: Lab) -> None:
     db.await_settled()
     backup = connections["backup"]
     db.await_true(
-        lambda: Herd.objects.using("backup").filter(pk=herd.pk).exists(), 20, "the row on the standby"
+        lambda: Herd.objects.using("backup").filter(pk=herd.pk).exists(), 60, "the row on the standby"
     )
     assert backup.connection.node == db.state.other
     with pytest.raises(InternalError) as caught:
@@ -364,7 +364,7 @@ def test_reads_on_the_standby(db: Lab) -> None:
     assert Herd.objects.using("backup").get().name == "replicated"
     with pytest.raises(InternalError):
         Herd.objects.using("backup").create(name="never")
-    db.await_true(lambda: _reads_from(backup) == db.state.other, 20, "reads on the new standby")
+    db.await_true(lambda: _reads_from(backup) == db.state.other, 60, "reads on the new standby")
 
 
 def _reads_from(backup: object) -> str:
@@ -384,7 +384,7 @@ def test_a_standby_too_far_behind_is_not_read(db: Lab) -> None:
     aliases = ConnectionHandler({"default": settings})
     db.await_settled()
     try:
-        db.await_true(lambda: _reads_from(aliases["default"]) == db.state.primary, 30, "reads on the primary")
+        db.await_true(lambda: _reads_from(aliases["default"]) == db.state.primary, 60, "reads on the primary")
         with aliases["default"].cursor() as cursor:
             cursor.execute("SHOW default_transaction_read_only")
             assert cursor.fetchone() == ("on",)

@@ -167,7 +167,7 @@ def test_a_planned_change_and_a_kill_9(zero: Lab, tmp_path: Path, workers: str) 
             clients.more()
             assert clients.refused() == 0
             lab.await_true(
-                lambda: sessions(lab, before) == 0, 30, "the connections of the old epoch to be gone"
+                lambda: sessions(lab, before) == 0, 60, "the connections of the old epoch to be gone"
             )
             lab.await_settled()
             before = lab.state.primary
