@@ -28,7 +28,7 @@ from ifarm.core.context import unit_of_work
 from ifarm.core.errors import Conflict, NotFound, Problem, RuleBroken, StaleVersion
 from ifarm.core.models import OutboxEvent, Tombstone
 from ifarm.core.tests.factories import make_member, make_owner
-from ifarm.core.tests.threads import in_thread
+from ifarm.core.tests.threads import await_waiting, in_thread
 from ifarm.core.versions import Seen
 from ifarm.farms.models import Farm
 from ifarm.farms.services import create_farm
@@ -372,15 +372,6 @@ def two_cows(committed: Any) -> tuple[Actor, Farm, list[Animal]]:
         return actor, hill, [beast(actor, hill, f"AT {n}") for n in range(2)]
 
 
-def wait_for_a_waiter(watcher: psycopg.Connection[Any]) -> None:
-    """Until some session waits for a lock; only the server knows, so it is asked."""
-    import time
-
-    deadline = time.monotonic() + 20
-    while not watcher.execute("SELECT 1 FROM pg_locks WHERE NOT granted").fetchone():
-        assert time.monotonic() < deadline
-
-
 def test_two_who_record_at_once_lose_nothing(committed: psycopg.Connection[Any]) -> None:
     actor, farm, cows = two_cows(committed)
     both = Barrier(2, timeout=60)
@@ -429,7 +420,7 @@ def test_a_day_made_anew_counts_the_writer_it_waited_for(committed: psycopg.Conn
     with unit_of_work(actor.tenant_id):
         milk(actor, cows[1], kg="7")
         done = in_thread(aggregate)
-        wait_for_a_waiter(committed)
+        await_waiting(committed)
     assert done() == 1
     with unit_of_work(actor.tenant_id):
         assert (total(farm).records, total(farm).milk_kg) == (2, 12)
@@ -452,7 +443,7 @@ def test_a_mark_set_while_its_day_is_made_anew_is_not_lost(committed: psycopg.Co
     with unit_of_work(actor.tenant_id):
         assert summaries.aggregate_dirty_days() == 1
         loaded = in_thread(load)
-        wait_for_a_waiter(committed)
+        await_waiting(committed)
     assert loaded()
     with unit_of_work(actor.tenant_id):
         assert summaries.aggregate_dirty_days() == 1

@@ -20,7 +20,7 @@ from ifarm.core.actors import Actor
 from ifarm.core.context import unit_of_work
 from ifarm.core.tests.factories import make_owner
 from ifarm.core.tests.roles import as_owner
-from ifarm.core.tests.threads import in_thread
+from ifarm.core.tests.threads import await_waiting, in_thread
 from ifarm.farms.services import create_farm
 from ifarm.sync.kinds import KINDS
 
@@ -142,19 +142,6 @@ def test_the_application_cannot_change_the_journal(committed: psycopg.Connection
             assert sql.rowcount == 0
             sql.execute(f"DELETE FROM {table}")
             assert sql.rowcount == 0
-
-
-def await_waiting(owner: psycopg.Connection[Any], event: str) -> None:
-    """Until one other transaction waits for a lock of this kind."""
-    query = (
-        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND wait_event = %s"
-        " AND datname = current_database()"
-    )
-    for _ in range(6000):
-        if owner.execute(query, (event,)).fetchall() == [(1,)]:
-            return
-        threading.Event().wait(0.01)  # nothing announces it
-    raise AssertionError(f"nobody waits for {event}")
 
 
 def test_foreign_keys_are_checked_before_the_number_is_waited_for(

@@ -23,7 +23,7 @@ from ifarm.core.actors import Actor, Role
 from ifarm.core.context import unit_of_work
 from ifarm.core.ids import uuid7
 from ifarm.core.tests.factories import make_member, make_owner
-from ifarm.core.tests.threads import in_thread
+from ifarm.core.tests.threads import await_waiting, in_thread
 from ifarm.core.versions import Seen
 from ifarm.sync.actions import ACTIONS
 from ifarm.sync.apis import MOST_BYTES
@@ -346,11 +346,7 @@ def test_two_that_wait_for_each_other_are_told_and_lose_nothing(
     assert locked.wait(60)
     batch = [renamed(one), renamed(two)]
     pushing = in_thread(lambda: device.push(*batch))
-    query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-    for _ in range(6000):  # until the push has the first and waits for the second
-        if committed.execute(query).fetchall() == [(1,)]:
-            break
-        threading.Event().wait(0.01)
+    await_waiting(committed)  # the push has the first and waits for the second
     go.set()
     lost, results = wait(), pushing()
     assert (lost, outcomes(results)) in [("OperationalError", ["done"] * 2), ("", ["done", "failed"])]
