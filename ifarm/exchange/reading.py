@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import csv
 import io
-import warnings
 import zipfile
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, time
-from typing import Any, Final
-
-import openpyxl
+from typing import Final
 
 from ifarm.core.errors import Invalid, Problem, TooLarge
 from ifarm.exchange.words import FileType
+from ifarm.exchange.workbooks import Limits, rows_of
 
 MOST_BYTES: Final = 5 * 2**20
 MOST_ROWS: Final = 10_000
@@ -31,6 +28,7 @@ MOST_UNPACKED_BYTES: Final = 48 * 2**20
 MOST_PARTS: Final = 200
 MOST_CELL: Final = 1000
 """Characters in one cell."""
+_LIMITS: Final = Limits(MOST_LINES, MOST_COLUMNS, MOST_CELL, MOST_UNPACKED_BYTES)
 _ZIP, _OLE = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"
 _SEPARATORS: Final = (",", ";", "\t")
 _GUARDED: Final = "=+-@\t\r\n＝＋－＠"
@@ -138,7 +136,7 @@ def unguarded(text: str) -> str:
     return text[1:] if text.startswith("'") and bare and bare[0] in _GUARDED else text
 
 
-def _csv(body: bytes, known: Collection[str]) -> tuple[str, Iterator[tuple[int, list[str]]]]:
+def _csv(body: bytes, known: Collection[str]) -> tuple[str, Iterable[tuple[int, list[str]]]]:
     encoding, text = _decoded(body)
     if "\0" in text:
         raise Invalid("expected a text, found zero bytes. Save the table as CSV (UTF-8) or XLSX.")
@@ -180,23 +178,17 @@ def _csv_rows(text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
         raise Invalid(f"row {number + 1}: expected CSV, found something else ({error}).") from None
 
 
-def _workbook(body: bytes, sheet: str) -> tuple[str, Iterator[tuple[int, list[str]]]]:
+def _workbook(body: bytes, sheet: str) -> tuple[str, Iterable[tuple[int, list[str]]]]:
     try:
         _require_small(body)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of styles and extensions that do not matter here
-            book = openpyxl.load_workbook(io.BytesIO(body), read_only=True, data_only=True, keep_links=False)
-        sheets = [one for one in book.worksheets if one.sheet_state == "visible"]
-        chosen = next((one for one in sheets if one.title.lower() == sheet), sheets[0] if sheets else None)
-        if chosen is None:
-            raise Invalid("expected a sheet with a table, found none.")
-        return f"sheet {chosen.title!r}", iter(list(_workbook_rows(chosen)))
+        name, rows = rows_of(body, sheet, _LIMITS)
     except Problem:
         raise
     except Exception as error:  # noqa: BLE001 - of zipfile, zlib, expat and openpyxl, whose list has no end
         raise Invalid(
             f"expected an Excel file, found one that cannot be read ({type(error).__name__})."
         ) from None
+    return f"sheet {name!r}", rows
 
 
 def _require_small(body: bytes) -> None:
@@ -209,27 +201,3 @@ def _require_small(body: bytes) -> None:
             f"expected an Excel file of {MOST_PARTS} parts and {MOST_UNPACKED_BYTES} bytes unpacked at most,"
             f" found {len(parts)} and {unpacked}."
         )
-
-
-def _workbook_rows(sheet: Any) -> Iterator[tuple[int, list[str]]]:
-    sheet.reset_dimensions()  # what the file says of its size may be wrong
-    rows = sheet.iter_rows(max_col=MOST_COLUMNS, values_only=True)
-    for number, values in enumerate(rows, 1):
-        cells = [_text(value) for value in values]
-        if any(cells):
-            yield number, cells
-
-
-def _text(value: object) -> str:
-    """A cell as a person would write it: dates by year, numbers without an exponent or a needless zero."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, datetime):
-        return value.date().isoformat() if value.time() == time() else value.isoformat(" ", "seconds")
-    if isinstance(value, date | time):
-        return value.isoformat()
-    if isinstance(value, float):
-        return f"{value:.0f}" if value.is_integer() and abs(value) < 1e15 else repr(value)
-    return str(value).strip()

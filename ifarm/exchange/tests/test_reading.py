@@ -6,7 +6,7 @@ import io
 import re
 import zipfile
 from collections.abc import Callable
-from datetime import date, datetime
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -14,9 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from openpyxl import Workbook, load_workbook
+from openpyxl.cell.rich_text import CellRichText, TextBlock
+from openpyxl.cell.text import InlineFont
 
 from ifarm.core.errors import Invalid, Problem, TooLarge
-from ifarm.exchange import reading
+from ifarm.exchange import reading, workbooks
 from ifarm.exchange.cells import breeds, day, decimal, moment, names, read_row, text, whole, yes
 from ifarm.exchange.columns import COLUMNS
 from ifarm.exchange.reading import MOST_ROWS, guarded, read, unguarded
@@ -195,6 +197,152 @@ def test_entities_are_not_expanded(part: str) -> None:
     body = with_shared_strings(LAUGHS + STRINGS) if part == "shared" else changed(GOOD, part, funny)
     with pytest.raises(Invalid, match="cannot be read"):
         rows_of(body)
+
+
+def with_cells(cells: str, strings: str = STRINGS.replace("&a;", "1")) -> bytes:
+    """A sheet of these rows, with texts to refer to."""
+    return changed(
+        with_shared_strings(strings),
+        SHEET,
+        lambda content: re.sub(
+            rb"<sheetData>.*(?=</sheetData>)", b"<sheetData>" + cells.encode(), content, flags=re.S
+        ),
+    )
+
+
+HEADER = '<row r="1"><c r="A1" t="s"><v>0</v></c></row>'
+
+
+def test_a_document_type_is_refused_in_any_encoding() -> None:
+    def utf_16(content: bytes) -> bytes:
+        return f'<?xml version="1.0" encoding="utf-16"?>{LAUGHS}{content.decode()}'.encode("utf-16")
+
+    with pytest.raises(Invalid, match="document type"):
+        rows_of(changed(GOOD, SHEET, utf_16))
+
+
+def test_elements_in_one_another_have_an_end() -> None:
+    with pytest.raises(Invalid, match="elements in one another"):
+        rows_of(with_cells(HEADER + "<a>" * 200 + "</a>" * 200))
+    assert rows_of(with_cells(HEADER + "<a>" * 50 + "</a>" * 50)) == []
+
+
+def test_how_a_text_is_pronounced_is_no_part_of_it() -> None:
+    spoken = "<si><t>AT</t><rPh sb='0' eb='1'><t>ei ti</t></rPh><r><t> 1</t></r><phoneticPr fontId='1'/></si>"
+    strings = f"{STRINGS.partition('<si><r>')[0]}{spoken}</sst>"
+    inline = '<row r="3"><c t="inlineStr"><is><t>AT 2</t><rPh sb="0" eb="1"><t>x</t></rPh></is></c></row>'
+    body = with_cells(f'{HEADER}<row r="2"><c t="s"><v>1</v></c></row>{inline}', strings)
+    assert rows_of(body) == [["AT 1"], ["AT 2"]]
+
+
+def test_what_looks_like_an_escape_is_none() -> None:
+    strings = f"{STRINGS.partition('<si><r>')[0]}<si><t>AT_x005F_x0041_</t></si></sst>"
+    assert rows_of(with_cells(f'{HEADER}<row r="2"><c t="s"><v>1</v></c></row>', strings)) == [["AT_x0041_"]]
+
+
+def test_one_long_text_is_not_written_out_many_times() -> None:
+    """A few bytes refer to a text of any length, as often as one likes."""
+
+    def of(length: int, columns: int, rows: int) -> bytes:
+        cell = '<c t="s"><v>1</v></c>' * columns
+        text = STRINGS.partition("<si><r>")[0] + f"<si><t> {'x' * length}</t></si></sst>"
+        header = "".join(f'<c t="str"><v>{name}</v></c>' for name in KNOWN)
+        return with_cells(f"<row>{header}</row>" + f"<row>{cell}</row>" * rows, text)
+
+    huge = of(2**20, 4, 10_000)
+    assert len(huge) < 100_000
+    with pytest.raises(Invalid, match="1000 characters"):
+        rows_of(huge)
+    with pytest.raises(TooLarge, match="50331648 characters"):
+        rows_of(of(1000, 60, 1000))
+    assert len(rows_of(of(1000, 4, 10))) == 10
+
+
+@pytest.mark.parametrize(
+    ("cells", "words"),
+    [
+        ('<row r="3"><c><v>1</v></c></row><row r="2"><c><v>1</v></c></row>', "found row 2 after row 3"),
+        ('<row r="2"/><row r="2"/>', "found row 2 after row 2"),
+        ('<row r="0"/>', "found row 0 after row 1"),
+        ('<row r="2"><c r="BI2"><v>1</v></c></row>', "row 2: expected 60 columns at most, found 61"),
+        ('<row r="2"><c r="B2"><v>1</v></c></row>', "row 2: expected 1 cells, found 2"),
+        ('<row r="x"/>', "cannot be read"),
+        ('<row r="1e400"/>', "cannot be read"),
+        ('<row r="2"><c r="2"><v>1</v></c></row>', "cannot be read"),
+        ('<row r="2"><c r="ZZZZ2"><v>1</v></c></row>', "cannot be read"),
+        ('<row r="2"><c t="s"><v>99</v></c></row>', "cannot be read"),
+        ('<row r="2"><c><v>1_</v></c></row>', "cannot be read"),
+        (f'<row r="2"><c><v>{"9" * 5000}</v></c></row>', "cannot be read"),
+        ('<row r="2"><c t="d"><v>yesterday</v></c></row>', "cannot be read"),
+    ],
+)
+def test_a_sheet_that_contradicts_itself_is_refused(cells: str, words: str) -> None:
+    with pytest.raises(Invalid, match=words):
+        rows_of(with_cells(HEADER + cells))
+
+
+def test_a_cell_without_a_value_may_be_anywhere() -> None:
+    """Formats reach further than what is written."""
+    cells = (
+        '<row r="2"><c r="A2"><v>7</v></c><c r="XFD2" s="0"/></row><row r="1048576"><c r="A1048576"/></row>'
+    )
+    assert rows_of(with_cells(HEADER + cells)) == [["7"]]
+
+
+def odd_workbook() -> bytes:
+    """What people and programs put into cells."""
+    book = Workbook()
+    sheet = book.active
+    sheet.title = "weights"
+    sheet.append(list(KNOWN))
+    values: list[Any] = [
+        *(
+            0,
+            1,
+            -1,
+            2.5,
+            1e15,
+            1e300,
+            0.1 + 0.2,
+            True,
+            False,
+            "",
+            " x ",
+            "007",
+            "a\nb",
+            "<&>",
+            "ä牛\U0001f404",
+        ),
+        *(date(2024, 2, 29), datetime(2024, 2, 1, 14, 30), datetime(2024, 2, 1), time(6, 30)),  # noqa: DTZ001
+        *(timedelta(hours=30), "#N/A", "=1+1", "x" * 1000, None),
+    ]
+    for place, value in enumerate(values):
+        sheet.append(["AT 1", value, values[-1 - place], "end"])
+    sheet.append([])
+    for style, value in (("0.00%", 0.5), ("dd/mm/yy", 45000), ("dd/mm/yy", -1), ("[h]:mm", 1.5), ("@", 7)):
+        sheet.append(["AT 2", value])
+        sheet.cell(sheet.max_row, 2).number_format = style
+    sheet.append([CellRichText("AT ", TextBlock(InlineFont(b=True), "3")), "merged"])
+    sheet.merge_cells(start_row=sheet.max_row, end_row=sheet.max_row, start_column=2, end_column=4)
+    file = io.BytesIO()
+    book.save(file)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 2**16])
+def test_cells_are_what_openpyxl_finds(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workbooks, "_AT_ONCE", at_once)
+    body = odd_workbook()
+    sheet = load_workbook(io.BytesIO(body), data_only=True)["weights"]
+    wanted = [
+        (number, [workbooks._written("" if value is None else value).strip() for value in row])
+        for number, row in enumerate(sheet.values, 1)
+        if number > 1 and any(value is not None for value in row)
+    ]
+    found = read(body, KNOWN, (), "weights").lines
+    width = len(KNOWN)
+    assert [(line.number, line.cells + [""] * (width - len(line.cells))) for line in found] == wanted
+    assert len(found) > 25
 
 
 def test_a_row_far_away_costs_nothing() -> None:
