@@ -14,14 +14,14 @@ from pathlib import Path
 if __package__ in (
     None,
     "",
-):  # `python bench/sqlalchemy.py`: this folder would hide the library of the same name
+):  # `python bench/overhead_sqlalchemy.py`: this folder would hide the library of the same name
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 import sqlalchemy
 from sqlalchemy import text
 
 from bench import _common as common
-from bench.overhead import ROUNDS, interleaved, paired
+from bench.overhead import ROUNDS, fastest, interleaved, paired
 from understudy.demo.lab import CLUSTER, Lab
 from understudy.integrations.sqlalchemy import create_engine
 from understudy.model import Rpo
@@ -43,9 +43,8 @@ def measure(arguments: argparse.Namespace) -> common.Result:
     with Lab(mode=Rpo.BOUNDED, scale=1, say=common.say) as lab:
         stock = sqlalchemy.create_engine(lab.dsn("a", "app").replace("postgresql:", "postgresql+psycopg:", 1))
         ours = create_engine(CLUSTER, config=lab.config_file)
-        rounds = interleaved(
-            {"stock": checkout(stock), "understudy": checkout(ours)}, arguments.repeat * ROUNDS
-        )
+        calls = {"stock": checkout(stock), "understudy": checkout(ours)}
+        rounds, cpu = interleaved(calls, arguments.repeat * ROUNDS), fastest(calls)
         stock.dispose()
         ours.dispose()
         server = common.postgresql_version(lab)
@@ -55,6 +54,8 @@ def measure(arguments: argparse.Namespace) -> common.Result:
         "understudy_over_stock_us": over["p50"],
         "understudy_over_stock_ratio": ratio["p50"],
         "by_repeat": {"over_us": over, "ratio": ratio},
+        "cpu_us": cpu,
+        "cpu_over_stock_us": round(cpu["understudy"] - cpu["stock"], 2),
         "stock_us": middle["stock"],
         "understudy_us": middle["understudy"],
         "all_rounds_us": {name: common.summary(values, 2) for name, values in rounds.items()},
