@@ -168,3 +168,46 @@ def test_processes_are_found_by_folder_and_program_and_waited_for(tmp_path: Path
     assert processes.state(child.pid) is None
     processes.send([child.pid], signal.SIGKILL)  # gone is no error
     assert processes.wait_gone([child.pid], 0) == set()
+
+
+def host_with(folder: Path, version: str, *extensions: str) -> Path:
+    """The programs of a PostgreSQL that somebody has installed."""
+    programs_of_it, there = folder / "bin", folder / "share" / "postgresql" / "extension"
+    for made in (programs_of_it, there):
+        made.mkdir(parents=True)
+    script = programs_of_it / "postgres"
+    script.write_text(f"#!/bin/sh\necho 'postgres (PostgreSQL) {version}'\n")
+    script.chmod(0o755)
+    for name in extensions:
+        (there / f"{name}.control").touch()
+    return programs_of_it
+
+
+@pytest.mark.parametrize(
+    ("version", "wanted", "taken"),
+    [
+        ("16.4", ("plpgsql", "vector"), False),  # ours has them
+        ("16.4", ("plpgsql", "hstore"), True),
+        ("16.4", ("plpgsql", "hstore", "vector"), False),  # nobody has all: ours says what it lacks
+        ("15.9", ("plpgsql", "hstore"), False),
+        ("160.1", ("plpgsql", "hstore"), False),
+    ],
+)
+def test_programs_of_this_host_are_taken_where_ours_lack_an_extension(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, wanted: tuple[str, ...], taken: bool
+) -> None:
+    theirs = host_with(tmp_path / "theirs", version, "plpgsql", "hstore")
+    monkeypatch.setenv("PATH", f"{theirs}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr(programs, "HOST_FOLDERS", ())
+    ours = programs.installation(16, None) / "bin"
+    assert programs.server(16, None, wanted) == (theirs if taken else ours)
+    assert programs.lacking(16, None, wanted) == (["hstore"] if not taken and "hstore" in wanted else [])
+
+
+def test_programs_that_do_not_run_are_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = host_with(tmp_path / "broken", "16.4", "plpgsql", "hstore")
+    (broken / "postgres").write_text("#!/bin/sh\nexit 1\n")
+    good = host_with(tmp_path / "good", "16.4", "plpgsql", "hstore")
+    monkeypatch.setenv("PATH", f"{good}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr(programs, "HOST_FOLDERS", (str(tmp_path / "broken" / "bin"),))
+    assert programs.server(16, None, ("hstore",)) == good

@@ -31,11 +31,6 @@ _KEPT_BYTES: Final = 8 * 1024
 _TOLD: Final = 1500
 _END_S: Final = 20.0
 _NO_TLS: Final = "SSL support is not compiled in"
-_FOLDERS: Final = (
-    "/usr/lib/postgresql/{major}/bin",
-    "/usr/pgsql-{major}/bin",
-    "/opt/homebrew/opt/postgresql@{major}/bin",
-)
 
 
 @cache
@@ -44,7 +39,7 @@ def program(name: str, major: int) -> Path:
 
     The system's comes first because the wheel's programs know no TLS.
     """
-    candidates = [Path(folder.format(major=major)) / name for folder in _FOLDERS]
+    candidates = [Path(folder.format(major=major)) / name for folder in wheels.HOST_FOLDERS]
     if (found := shutil.which(name)) is not None:
         candidates.append(Path(found))
     if importlib.util.find_spec(wheels.PACKAGE) is not None:

@@ -230,10 +230,19 @@ class _Readable:
 
 @contextlib.contextmanager
 def scratch(manifest: Manifest, place: Path) -> Iterator[EmbeddedPostgreSQL]:
-    """A server of the backup's major version that is gone after the block. Raises EmbeddedError where there is none."""
+    """A server of the backup's major version that is gone after the block. Raises EmbeddedError where there is none.
+
+    With the backup's extensions where this host has a PostgreSQL that has them.
+    """
     major = int(manifest.server_version.split(".")[0])
     with EmbeddedPostgreSQL(
-        place / "scratch", name="scratch", settings=SANDBOX, major=major, temporary=True, die_with_parent=True
+        place / "scratch",
+        name="scratch",
+        settings=SANDBOX,
+        major=major,
+        extensions=manifest.extensions,
+        temporary=True,
+        die_with_parent=True,
     ) as server:
         yield server
 

@@ -143,6 +143,7 @@ class CloneLab(Lab):
     def __init__(self, stage: Stage, original: Original, place: Path, mode: Rpo) -> None:
         super().__init__(mode=mode, policy=MANUAL, folder=place / "lab", say=stage.say)
         self._stage, self._original, self._place = stage, original, place
+        self.extensions = original.manifest.extensions
         self._staged: restore.Staged | None = None
         self._notes: list[str] = []
 
@@ -166,7 +167,8 @@ class CloneLab(Lab):
             original, stage = self._original, self._stage
             if lacking := restore.missing_extensions(connection, original.manifest):
                 evidence = (
-                    f"they lack {', '.join(lacking)}; --no-clone drills with small tables that need none"
+                    f"they lack {', '.join(lacking)}; install PostgreSQL with them on this host, or drill with small"
+                    " tables (--no-clone)"
                 )
                 stage.check("our servers have every extension of the data", None, evidence)
                 raise Aborted(f"not begun: our servers do not have every extension of the data: {evidence}")

@@ -26,7 +26,7 @@ import subprocess
 import tempfile
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, Self
@@ -76,6 +76,8 @@ class EmbeddedPostgreSQL:
         port: TCP port on 127.0.0.1; None keeps the one the folder has, or chooses a free one of `PORTS`.
         settings: added to `SETTINGS`, in the words of postgresql.conf; `ALTER SYSTEM` still has the last word.
         major: version of PostgreSQL, one of `programs.FOLDERS`.
+        extensions: what it must be able to create: programs of this host are used where the wheel's lack one and
+            these have all (`programs.server`).
         temporary: leaving `with` removes the folder.
         die_with_parent: the server stops at once when the *thread* that started it ends, however it ends.
     """
@@ -88,6 +90,7 @@ class EmbeddedPostgreSQL:
         port: int | None = None,
         settings: Mapping[str, str] | None = None,
         major: int = 16,
+        extensions: Iterable[str] = (),
         temporary: bool = False,
         die_with_parent: bool = False,
     ) -> None:
@@ -98,6 +101,7 @@ class EmbeddedPostgreSQL:
         self.log = self.folder / "server.log"
         self._wanted_port = port
         self._settings = dict(settings or {})
+        self._extensions = frozenset(extensions)
         self._temporary = temporary
         self._die_with_parent = die_with_parent
         self._user = programs.account()
@@ -146,8 +150,8 @@ class EmbeddedPostgreSQL:
 
     @property
     def bin_folder(self) -> Path:
-        """The folder with psql, pg_dump, pg_basebackup and so on, of the server's version."""
-        return programs.installation(self.major, self._user) / "bin"
+        """The folder with postgres, initdb and pg_ctl; the wheel's also has psql, pg_dump, pgbench and so on."""
+        return programs.server(self.major, self._user, self._extensions)
 
     def dsn(self, user: str = SUPERUSER, dbname: str = "postgres", password: str | None = None) -> str:
         """A libpq URI. The superuser's password is filled in; anybody else's is left out where it is None."""

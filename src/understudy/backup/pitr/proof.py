@@ -11,13 +11,13 @@ from psycopg import sql
 from understudy.backup import staging
 from understudy.backup.keys import Keys, KeysError
 from understudy.backup.manifest import Finding, Manifest, Verdict
-from understudy.backup.pitr.files import NoRoom, Origin, Stored, gap, job_of, require_room
+from understudy.backup.pitr.files import Job, NoRoom, Origin, Stored, gap, job_of, require_room
 from understudy.backup.pitr.server import Latest, connect, recover
 from understudy.backup.seal import WrongKey
 from understudy.backup.source import BackupError, BackupRefused
 from understudy.backup.store import Missing, Store, StoreError
 from understudy.backup.wal import lsn_text
-from understudy.embedded import EmbeddedError, EmbeddedPostgreSQL
+from understudy.embedded import EmbeddedError, EmbeddedPostgreSQL, programs
 from understudy.errors import UnderstudyError
 
 
@@ -65,9 +65,19 @@ def _tried(manifest: Manifest, origin: Origin, folder: Path, say: Callable[[str]
         with connect(restored.server, "postgres") as connection:
             rows = connection.execute("SELECT datname FROM pg_database WHERE datallowconn").fetchall()
         for (database,) in rows:
-            yield Finding(
-                what=f"database {database}", verdict=Verdict.PASS, detail=_read(restored.server, database)
-            )
+            yield _proven(job, restored.server, database)
+
+
+def _proven(job: Job, server: EmbeddedPostgreSQL, database: str) -> Finding:
+    """Raises `BackupError` where a table cannot be read, and not for want of an extension's library here."""
+    what = f"database {database}"
+    try:
+        return Finding(what=what, verdict=Verdict.PASS, detail=_read(server, database))
+    except BackupError as error:
+        if not (lacking := programs.lacking(job.major, programs.account(), job.manifest.extensions)):
+            raise
+        why = f"{error}; the scratch server lacks {', '.join(lacking)}: install PostgreSQL with them on this host"
+        return Finding(what=what, verdict=Verdict.INCONCLUSIVE, detail=why)
 
 
 def _read(server: EmbeddedPostgreSQL, database: str) -> str:

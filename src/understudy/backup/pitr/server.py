@@ -273,6 +273,7 @@ def _server(job: Job, settings: dict[str, str]) -> EmbeddedPostgreSQL:
         name=job.manifest.id,
         settings=settings,
         major=job.major,
+        extensions=job.manifest.extensions,
         temporary=True,
         die_with_parent=True,
     )
