@@ -49,6 +49,13 @@ def test_an_acknowledgement_of_the_former_node_is_two_writers() -> None:
     assert audit.two_writers(acks) == 2
 
 
+def test_what_was_under_way_in_a_change_and_is_noted_late_is_no_second_writer() -> None:
+    """A writer whose process has no turn for a while hears of its acknowledgement after others were served anew."""
+    new = ack(5, node=1, epoch=2)
+    assert audit.two_writers([ack(1), new, ack(9, began=2)]) == 0
+    assert audit.two_writers([ack(1), new, ack(9, began=6)]) == 1
+
+
 def test_a_rolled_back_change_on_the_same_node_is_one_writer() -> None:
     assert audit.two_writers([ack(1), ack(2, epoch=3), ack(3, epoch=1)]) == 0
 

@@ -28,7 +28,7 @@ class Count:
         doubled: applied more than once (copies beyond the first).
         rescued: transactions in the rescue files.
         in_doubt, failed: what writers were told instead of an acknowledgement.
-        two_writers: acknowledgements of a node after one of its successor.
+        two_writers: acknowledgements of what a node began after one of its successor.
     """
 
     acked: int
@@ -73,10 +73,10 @@ def oldest_lost(entries: Iterable[Entry], kept: Iterable[Row]) -> int | None:
 
 
 def two_writers(entries: Iterable[Entry]) -> int:
-    """Acknowledgements that a node gave after another node had given one at a newer epoch.
+    """Acknowledgements of work that a node took on after another node had given one at a newer epoch.
 
-    A commit that had been in doubt and was found by its token (`Entry.settled`) is told to its writer after the
-    change, but was not made then: it counts only if its work began after the change.
+    Only the beginning tells: a commit from before the change may come to be noted after it, by a process that had no
+    turn for a while, or because it had been in doubt and was found by its token (`Entry.settled`).
     """
     newest: tuple[int, int, int] | None = None  # epoch, node, first acknowledgement
     found = 0
@@ -85,7 +85,7 @@ def two_writers(entries: Iterable[Entry]) -> int:
             if not entry.settled:
                 newest = (entry.epoch, entry.node, entry.ended)
         elif entry.epoch < newest[0] and entry.node != newest[1]:
-            found += not entry.settled or entry.began > newest[2]
+            found += entry.began >= newest[2]
     return found
 
 
