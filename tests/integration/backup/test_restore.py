@@ -130,7 +130,7 @@ def test_by_a_role_that_is_no_superuser(
         result = restored(backed, manifest, dsn)
         assert result.equal, result.findings
         assert any(f.what == "owners" for f in result.findings)
-        server.execute("DROP DATABASE theirs")
+        server.execute("DROP DATABASE theirs WITH (FORCE)")
     finally:
         server.execute("DROP ROLE modest")
 

@@ -161,7 +161,7 @@ def test_contents_that_differ_are_named_with_their_range(backed: Backed, manifes
         }
     finally:
         with psycopg.connect(target(backed, "postgres"), autocommit=True) as server:
-            server.execute("DROP DATABASE changed")
+            server.execute("DROP DATABASE changed WITH (FORCE)")
     assert findings["table public.note"] == "expected 0 rows, found 1"
     large = findings["table public.large"]
     assert large == (
