@@ -23,7 +23,7 @@ import psycopg
 from tools.install_peers import PATRONI
 
 from understudy.demo import tpcb
-from understudy.demo.lab import DATABASE, NODES
+from understudy.demo.lab import DATABASE, NODES, termination_as_exit
 from understudy.embedded import EmbeddedError, EmbeddedPostgreSQL
 from understudy.embedded.daemon import Daemon, find
 from understudy.embedded.haproxy import Configuration, EmbeddedHaproxy
@@ -307,12 +307,13 @@ def pair(settings: Settings, mode: Rpo, scale: int) -> Iterator[tuple[Pair, Embe
     """A healthy pair, and HAProxy before it. Everything ends with the block."""
     passwords = {role: secrets.token_urlsafe(18) for role in ("postgres", "replicator")}
     with contextlib.ExitStack() as stack:
+        stack.enter_context(termination_as_exit())
         etcd = stack.enter_context(Etcd())
         nodes = {}
         for name in NODES:
             nodes[name] = node = Node(name, etcd.port, settings, mode, passwords)
             stack.push(node)
-            node.start(timeout_s=60)  # Python on a busy machine
+            node.start()
         made = Pair(nodes, mode, settings)
         made.prepare(scale)
         ports = {name: (node.server.port, node.port) for name, node in nodes.items()}

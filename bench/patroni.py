@@ -122,7 +122,7 @@ def one(pair: _patroni.Pair, fault: str, load: Writers) -> _gates.Seen:
         broken.kill() if fault.startswith("kill") else broken.freeze()
         seen = _gates.seen(load, began, WITHIN)
         leader.thaw()
-        leader.start(timeout_s=60)
+        leader.start()
     pair.await_healthy()
     return seen
 
