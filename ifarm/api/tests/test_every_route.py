@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -97,13 +97,13 @@ class World:
     def __init__(self) -> None:
         self.owner = make_owner()
         self.tenant = self.owner.tenant_id
-        self.ids = Rows(self.owner)
+        self.stranger = make_owner("Stranger")
+        self.ids, self.foreign = Rows(self.owner), Rows(self.stranger)
         for argument in known().rows:
-            _ = self.ids[argument]
+            _ = self.ids[argument], self.foreign[argument]
         self.spares = {route: maker(self.owner, self.ids) for route, maker in known().spares.items()}
         with unit_of_work(self.tenant):
             other = create_farm(self.owner, name="Far away")
-        self.stranger = make_owner("Stranger")
         actors = {role.value: make_member(self.owner, role) for role in Role}
         actors |= {"far": make_member(self.owner, Role.OWNER, [other.id]), "stranger": self.stranger}
         actors["owner"] = self.owner  # what is somebody's own is theirs
@@ -117,7 +117,9 @@ class World:
         assert maker, f"{case}: give it a body in the app's tests/examples.py"
         return maker(self.ids, number)
 
-    def send(self, case: Case, who: str, *, tenant: UUID | None = None, number: int = 1) -> Any:
+    def send(
+        self, case: Case, who: str, *, tenant: UUID | None = None, number: int = 1, body: Any = None
+    ) -> Any:
         missing = [name for name in case.arguments if name not in self.ids]
         assert not missing, f"{case}: give {missing} a row in the app's tests/examples.py"
         headers = {"If-Match": '"1"'} if case.operation.versioned else {}
@@ -126,7 +128,7 @@ class World:
         ids = dict(self.ids)
         if case.method == "DELETE" and case.route in self.spares:
             ids[case.arguments[-1]] = self.spares[case.route]
-        content, kind = encoded(self.body(case, number))
+        content, kind = encoded(body or self.body(case, number))
         url = case.url(tenant or self.tenant, ids)
         return Client().generic(case.method, url, content, kind, headers=headers)
 
@@ -185,6 +187,36 @@ def test_another_tenant_learns_and_changes_nothing(world: World, case: Case) -> 
     if case.arguments:
         assert world.send(case, "stranger", tenant=world.stranger.tenant_id).status_code == 404
     assert contents() == before
+
+
+def with_one_other(
+    body: Any, names: Mapping[str, str], other: Callable[[str], UUID]
+) -> Iterator[tuple[str, Any]]:
+    """Copies of a body in each of which one of the ids is another; ``names``: which row each id is of."""
+    parts = body.items() if isinstance(body, dict) else enumerate(body) if isinstance(body, list) else ()
+    for key, value in parts:
+        copies = with_one_other(value, names, other)
+        if isinstance(value, str) and value in names:
+            copies = iter([(names[value], str(other(names[value])))])
+        for name, changed in copies:
+            yield (
+                name,
+                {**body, key: changed}
+                if isinstance(body, dict)
+                else [*body[:key], changed, *body[key + 1 :]],
+            )
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.operation.input is not None], ids=str)
+def test_a_body_refers_to_no_row_of_another_tenant(world: World, case: Case) -> None:
+    """The service says so, not the database's last wall."""
+    names = {str(key): name for name, key in world.ids.items()}
+    for name, changed in with_one_other(world.body(case), names, lambda name: world.foreign[name]):
+        before = contents()
+        answer = world.send(case, "owner", body=changed)
+        by_row = answer.status_code == 200 and b'"problem":{' in answer.content
+        assert by_row or answer.status_code in (404, 422), (name, answer.content)
+        assert contents() == before or case.route == "sync-changes", name  # which keeps its answers
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.operation.policy.farm], ids=str)
