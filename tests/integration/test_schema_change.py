@@ -60,6 +60,36 @@ async def test_a_standby_that_falls_silent_while_it_is_waited_for(
         assert session.ask("SELECT 1") == [(1,)]
 
 
+async def test_a_standby_that_falls_silent_in_the_middle_of_a_statement(
+    pair: Pair, engine: PostgreSQLEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its kernel still acknowledges every byte, as that of a server does whose processes are stopped."""
+    monkeypatch.setattr(schema_change, "_LOOK_EVERY", 0.2)
+    monkeypatch.setattr(schema_change, "_LOCK_TIMEOUT", "0")
+    waiting = (
+        "SELECT 1 FROM pg_stat_activity"
+        " WHERE application_name = 'understudy-migrate' AND wait_event_type = 'Lock'"
+    )
+    with (
+        FaultProxy("127.0.0.1", pair.servers["b"].port) as proxy,
+        pair.connect("a") as connection,
+        connection.transaction(),
+        pair.connect("b", "postgres", options=WRITABLE) as blocker,
+        blocker.transaction(),
+    ):
+        home, cloud = pair.cluster.nodes
+        dsn = psycopg.conninfo.make_conninfo(cloud.dsn, port=str(proxy.port))
+        session = Session(replace(pair.cluster, nodes=(home, replace(cloud, dsn=dsn))), connection)
+        change = await asyncio.to_thread(SchemaChange, session, transaction=True)
+        blocker.execute("LOCK TABLE item IN ACCESS EXCLUSIVE MODE")
+        after = asyncio.create_task(asyncio.to_thread(change._execute, DDL))
+        await until(lambda: pair.sql("b", waiting, user="postgres"))
+        await asyncio.to_thread(proxy.black_hole)
+        with pytest.raises(SchemaDrift, match="'b'"):
+            await after
+        await asyncio.to_thread(change.close)
+
+
 async def test_rows_are_waited_for_once_for_each_table(pair: Pair, engine: PostgreSQLEngine) -> None:
     """Its lock keeps others from writing until the end; what locks no table waits for nobody."""
     told = "SELECT count(*) FROM understudy.commit_token"

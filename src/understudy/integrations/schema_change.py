@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import psycopg
 import sqlparse
 
-from understudy.client.patience import cut_off_after
+from understudy.client.patience import SilenceWatch, cut_off_after
 from understudy.engines import engine_for
 from understudy.engines.postgresql.schema import describe_difference, statement
 from understudy.errors import UnderstudyError
@@ -31,6 +31,9 @@ _CATCH_UP = 60.0
 _GRACE = 2.0
 """Seconds that an answer may come later than that."""
 _POLL = 0.01
+_LOOK_EVERY = 5.0
+"""Seconds between two looks at whether the standby still answers: a statement of a migration may rightly take hours,
+and meanwhile it keeps tables of the primary locked."""
 _LOCK_TIMEOUT = "30s"
 # Rows are replicated; a savepoint is the primary's (what it takes back there is found by the comparison at the end).
 _PRIMARY_ONLY = re.compile(
@@ -102,6 +105,7 @@ class SchemaChange:
                 "stop replication. Nothing was changed; migrate again once both nodes are up "
                 f"({type(error).__name__})."
             ) from error
+        self._watch = SilenceWatch(self._session, self._look, every=_LOOK_EVERY)
         try:
             self._session.execute("SET default_transaction_read_only = off")
             self._session.execute(f"SET lock_timeout = '{_LOCK_TIMEOUT}'")
@@ -114,8 +118,14 @@ class SchemaChange:
                 )
             self._session.autocommit = not transaction
         except BaseException:
-            self._session.close()
+            self.close()
             raise
+
+    def _look(self) -> None:
+        """Whether the standby answers anybody. See `SilenceWatch`."""
+        limit = self._primary.cluster.policy.connect_timeout
+        with _session(self.node, limit) as other, cut_off_after(other, limit + _GRACE):
+            other.execute("SELECT 1")
 
     def _as_on_the_primary(self) -> None:
         """Names and owners of what is made here have to be those of the primary."""
@@ -221,6 +231,7 @@ class SchemaChange:
     def close(self) -> None:
         """End the session; what was not committed is gone."""
         self._session.close()
+        self._watch.close()
 
 
 @contextmanager
