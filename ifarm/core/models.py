@@ -28,7 +28,10 @@ class TenantForeignKey(models.ForeignKey):
 
 
 class _WithWalls(ModelBase):
-    """Adds the walls between tenants to every model, so that no model can be without."""
+    """Adds the walls between tenants to every model, so that no model can be without.
+
+    A reference has no index of its own where another begins with it: each costs every write.
+    """
 
     def __new__(mcs, name: str, bases: tuple[type, ...], attrs: dict[str, Any], **kwargs: Any) -> Any:
         meta = attrs.get("Meta")
@@ -48,8 +51,21 @@ class _WithWalls(ModelBase):
             if {"source", "source_id"} <= fields.keys():
                 walls.append(_one_per_source())
             given = list(getattr(meta, "constraints", []))
+            led = _led([*getattr(meta, "indexes", []), *given])
+            for key, value in attrs.items():
+                if isinstance(value, TenantForeignKey) and key in led:
+                    value.db_index = False
             attrs["Meta"] = type("Meta", (meta,) if meta else (), {"constraints": [*given, *walls]})
         return super().__new__(mcs, name, bases, attrs, **kwargs)
+
+
+def _led(indexes: list[Any]) -> set[str]:
+    """The fields that an index over all rows begins with."""
+    whole = [
+        one for one in indexes if isinstance(one, models.Index | models.UniqueConstraint) and not one.condition
+    ]
+    first = [one.fields[0] if one.fields else one.expressions[0] for one in whole]
+    return {getattr(one, "name", one) for one in first}
 
 
 def _one_per_source() -> models.UniqueConstraint:

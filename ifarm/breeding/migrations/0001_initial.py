@@ -129,6 +129,7 @@ class Migration(migrations.Migration):
                     "animal",
                     ifarm.core.models.TenantForeignKey(
                         db_constraint=False,
+                        db_index=False,
                         on_delete=django.db.models.deletion.PROTECT,
                         related_name="breeding_events",
                         to="animals.animal",
@@ -384,6 +385,7 @@ class Migration(migrations.Migration):
                     "animal",
                     ifarm.core.models.TenantForeignKey(
                         db_constraint=False,
+                        db_index=False,
                         on_delete=django.db.models.deletion.CASCADE,
                         related_name="due_events",
                         to="animals.animal",
@@ -461,6 +463,7 @@ class Migration(migrations.Migration):
                     ifarm.core.models.TenantForeignKey(
                         blank=True,
                         db_constraint=False,
+                        db_index=False,
                         null=True,
                         on_delete=django.db.models.deletion.PROTECT,
                         related_name="+",

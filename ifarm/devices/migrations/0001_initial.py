@@ -55,6 +55,7 @@ class Migration(migrations.Migration):
                     "farm",
                     ifarm.core.models.TenantForeignKey(
                         db_constraint=False,
+                        db_index=False,
                         on_delete=django.db.models.deletion.PROTECT,
                         related_name="+",
                         to="farms.farm",
@@ -76,6 +77,7 @@ class Migration(migrations.Migration):
                     ifarm.core.models.TenantForeignKey(
                         blank=True,
                         db_constraint=False,
+                        db_index=False,
                         null=True,
                         on_delete=django.db.models.deletion.PROTECT,
                         related_name="+",
@@ -155,6 +157,7 @@ class Migration(migrations.Migration):
                     "device",
                     ifarm.core.models.TenantForeignKey(
                         db_constraint=False,
+                        db_index=False,
                         on_delete=django.db.models.deletion.PROTECT,
                         related_name="readings",
                         to="devices.device",
@@ -235,6 +238,7 @@ class Migration(migrations.Migration):
                     "animal",
                     ifarm.core.models.TenantForeignKey(
                         db_constraint=False,
+                        db_index=False,
                         on_delete=django.db.models.deletion.PROTECT,
                         related_name="+",
                         to="animals.animal",
@@ -244,6 +248,7 @@ class Migration(migrations.Migration):
                     "reading",
                     ifarm.core.models.TenantForeignKey(
                         db_constraint=False,
+                        db_index=False,
                         on_delete=django.db.models.deletion.PROTECT,
                         related_name="matches",
                         to="devices.devicereading",

@@ -74,6 +74,7 @@ class Migration(migrations.Migration):
                     "farm",
                     ifarm.core.models.TenantForeignKey(
                         db_constraint=False,
+                        db_index=False,
                         on_delete=django.db.models.deletion.PROTECT,
                         related_name="paddocks",
                         to="farms.farm",

@@ -103,6 +103,7 @@ class Migration(migrations.Migration):
                     "farm",
                     ifarm.core.models.TenantForeignKey(
                         db_constraint=False,
+                        db_index=False,
                         on_delete=django.db.models.deletion.PROTECT,
                         related_name="+",
                         to="farms.farm",
@@ -245,6 +246,7 @@ class Migration(migrations.Migration):
                     "expense",
                     ifarm.core.models.TenantForeignKey(
                         db_constraint=False,
+                        db_index=False,
                         on_delete=django.db.models.deletion.CASCADE,
                         related_name="lines",
                         to="financial.expense",
@@ -333,6 +335,7 @@ class Migration(migrations.Migration):
                     ifarm.core.models.TenantForeignKey(
                         blank=True,
                         db_constraint=False,
+                        db_index=False,
                         null=True,
                         on_delete=django.db.models.deletion.PROTECT,
                         related_name="+",
@@ -410,6 +413,7 @@ class Migration(migrations.Migration):
                     "expense",
                     ifarm.core.models.TenantForeignKey(
                         db_constraint=False,
+                        db_index=False,
                         on_delete=django.db.models.deletion.PROTECT,
                         related_name="steps",
                         to="financial.expense",
@@ -491,6 +495,7 @@ class Migration(migrations.Migration):
                     "farm",
                     ifarm.core.models.TenantForeignKey(
                         db_constraint=False,
+                        db_index=False,
                         on_delete=django.db.models.deletion.PROTECT,
                         related_name="+",
                         to="farms.farm",
@@ -561,6 +566,7 @@ class Migration(migrations.Migration):
                     "sale",
                     ifarm.core.models.TenantForeignKey(
                         db_constraint=False,
+                        db_index=False,
                         on_delete=django.db.models.deletion.PROTECT,
                         related_name="lines",
                         to="financial.sale",
@@ -579,6 +585,7 @@ class Migration(migrations.Migration):
                     "movement",
                     ifarm.core.models.TenantForeignKey(
                         db_constraint=False,
+                        db_index=False,
                         on_delete=django.db.models.deletion.PROTECT,
                         related_name="+",
                         to="animals.movement",
@@ -641,6 +648,7 @@ class Migration(migrations.Migration):
                     "farm",
                     ifarm.core.models.TenantForeignKey(
                         db_constraint=False,
+                        db_index=False,
                         on_delete=django.db.models.deletion.PROTECT,
                         related_name="+",
                         to="farms.farm",
@@ -715,6 +723,7 @@ class Migration(migrations.Migration):
                     "purchase",
                     ifarm.core.models.TenantForeignKey(
                         db_constraint=False,
+                        db_index=False,
                         on_delete=django.db.models.deletion.PROTECT,
                         related_name="lines",
                         to="financial.purchase",
@@ -733,6 +742,7 @@ class Migration(migrations.Migration):
                     "movement",
                     ifarm.core.models.TenantForeignKey(
                         db_constraint=False,
+                        db_index=False,
                         on_delete=django.db.models.deletion.PROTECT,
                         related_name="+",
                         to="animals.movement",
@@ -958,6 +968,7 @@ class Migration(migrations.Migration):
                     "invoice",
                     ifarm.core.models.TenantForeignKey(
                         db_constraint=False,
+                        db_index=False,
                         on_delete=django.db.models.deletion.PROTECT,
                         related_name="lines",
                         to="financial.invoice",
@@ -1019,6 +1030,7 @@ class Migration(migrations.Migration):
                     "invoice",
                     ifarm.core.models.TenantForeignKey(
                         db_constraint=False,
+                        db_index=False,
                         on_delete=django.db.models.deletion.PROTECT,
                         related_name="payments",
                         to="financial.invoice",

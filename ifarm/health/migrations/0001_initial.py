@@ -126,6 +126,7 @@ class Migration(migrations.Migration):
                     "medicine",
                     ifarm.core.models.TenantForeignKey(
                         db_constraint=False,
+                        db_index=False,
                         on_delete=django.db.models.deletion.CASCADE,
                         related_name="label",
                         to="health.medicine",
@@ -168,6 +169,7 @@ class Migration(migrations.Migration):
                     "farm",
                     ifarm.core.models.TenantForeignKey(
                         db_constraint=False,
+                        db_index=False,
                         on_delete=django.db.models.deletion.PROTECT,
                         related_name="+",
                         to="farms.farm",
@@ -345,6 +347,7 @@ class Migration(migrations.Migration):
                     "animal",
                     ifarm.core.models.TenantForeignKey(
                         db_constraint=False,
+                        db_index=False,
                         on_delete=django.db.models.deletion.PROTECT,
                         related_name="treatments",
                         to="animals.animal",
@@ -355,6 +358,7 @@ class Migration(migrations.Migration):
                     ifarm.core.models.TenantForeignKey(
                         blank=True,
                         db_constraint=False,
+                        db_index=False,
                         null=True,
                         on_delete=django.db.models.deletion.PROTECT,
                         related_name="+",
@@ -462,6 +466,7 @@ class Migration(migrations.Migration):
                     "treatment",
                     ifarm.core.models.TenantForeignKey(
                         db_constraint=False,
+                        db_index=False,
                         on_delete=django.db.models.deletion.PROTECT,
                         related_name="doses",
                         to="health.treatment",
@@ -530,6 +535,7 @@ class Migration(migrations.Migration):
                     "batch",
                     ifarm.core.models.TenantForeignKey(
                         db_constraint=False,
+                        db_index=False,
                         on_delete=django.db.models.deletion.PROTECT,
                         related_name="moves",
                         to="health.medicinebatch",
@@ -620,6 +626,7 @@ class Migration(migrations.Migration):
                     "animal",
                     ifarm.core.models.TenantForeignKey(
                         db_constraint=False,
+                        db_index=False,
                         on_delete=django.db.models.deletion.PROTECT,
                         related_name="withdrawals",
                         to="animals.animal",
@@ -640,6 +647,7 @@ class Migration(migrations.Migration):
                     "treatment",
                     ifarm.core.models.TenantForeignKey(
                         db_constraint=False,
+                        db_index=False,
                         on_delete=django.db.models.deletion.PROTECT,
                         related_name="withdrawals",
                         to="health.treatment",
@@ -713,6 +721,7 @@ class Migration(migrations.Migration):
                     "animal",
                     ifarm.core.models.TenantForeignKey(
                         db_constraint=False,
+                        db_index=False,
                         on_delete=django.db.models.deletion.PROTECT,
                         related_name="health_checks",
                         to="animals.animal",

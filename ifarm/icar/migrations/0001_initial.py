@@ -35,6 +35,7 @@ class Migration(migrations.Migration):
                     "animal",
                     ifarm.core.models.TenantForeignKey(
                         db_constraint=False,
+                        db_index=False,
                         on_delete=django.db.models.deletion.CASCADE,
                         related_name="icar_sources",
                         to="animals.animal",

@@ -119,6 +119,7 @@ class Migration(migrations.Migration):
                     "membership",
                     ifarm.core.models.TenantForeignKey(
                         db_constraint=False,
+                        db_index=False,
                         on_delete=django.db.models.deletion.CASCADE,
                         related_name="farm_accesses",
                         to="permissions.membership",

@@ -174,6 +174,7 @@ class Migration(migrations.Migration):
                     "animal",
                     ifarm.core.models.TenantForeignKey(
                         db_constraint=False,
+                        db_index=False,
                         on_delete=django.db.models.deletion.PROTECT,
                         related_name="lactations",
                         to="animals.animal",
@@ -292,6 +293,7 @@ class Migration(migrations.Migration):
                     ifarm.core.models.TenantForeignKey(
                         blank=True,
                         db_constraint=False,
+                        db_index=False,
                         null=True,
                         on_delete=django.db.models.deletion.PROTECT,
                         related_name="productions",

@@ -123,6 +123,7 @@ class Migration(migrations.Migration):
                     "subscription",
                     ifarm.core.models.TenantForeignKey(
                         db_constraint=False,
+                        db_index=False,
                         on_delete=django.db.models.deletion.PROTECT,
                         related_name="charges",
                         to="subscriptions.subscription",
@@ -204,6 +205,7 @@ class Migration(migrations.Migration):
                     "charge",
                     ifarm.core.models.TenantForeignKey(
                         db_constraint=False,
+                        db_index=False,
                         on_delete=django.db.models.deletion.PROTECT,
                         related_name="+",
                         to="subscriptions.charge",
@@ -264,6 +266,7 @@ class Migration(migrations.Migration):
                     "subscription",
                     ifarm.core.models.TenantForeignKey(
                         db_constraint=False,
+                        db_index=False,
                         on_delete=django.db.models.deletion.PROTECT,
                         related_name="notices",
                         to="subscriptions.subscription",
