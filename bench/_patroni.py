@@ -215,9 +215,9 @@ class Node(Daemon):
 
     def kill(self) -> None:
         """SIGKILL for Patroni, all that it runs, and the server, as when their host is lost."""
-        if self._process is not None:
+        if (patroni := self.pid) is not None:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+                os.killpg(patroni, signal.SIGKILL)
         super().kill()
         self.server.kill()
 

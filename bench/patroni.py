@@ -104,7 +104,9 @@ def patroni(settings: str, arguments: argparse.Namespace) -> common.Result:
                 what, once = f"patroni, {settings}, {fault}", partial(one, pair, fault)
                 seen = repeated(what, load, arguments.repeat, once)
             with psycopg.connect(direct) as connection:
-                found |= figures(fault, seen, audit.count(load.entries(), audit.rows(connection), []))
+                counted = audit.count(load.entries(), audit.rows(connection), [])
+                common.say(f"{what}: acked {counted.acked}, lost {counted.absent}, errors {counted.errors}")
+                found |= figures(fault, seen, counted)
                 connection.execute("TRUNCATE pgbench_history")  # the next writers count from one again
     return found
 
