@@ -21,9 +21,10 @@ from understudy.agent.history import last_change
 from understudy.cli import adopt, app, main
 from understudy.cli.app import hoist
 from understudy.cli.common import CliError, Exit
-from understudy.cli.setup import mending
+from understudy.cli.setup import another_chance, mending
 from understudy.cli.status import promise
 from understudy.decide.closed import closed_gates
+from understudy.decide.invariants import of_state
 from understudy.engines.base import Finding, Severity
 from understudy.lease import boot_now
 from understudy.model import (
@@ -33,6 +34,7 @@ from understudy.model import (
     Node,
     NodeRecord,
     NodeView,
+    Plan,
     PlanKind,
     Policy,
     Probe,
@@ -384,6 +386,30 @@ def test_mending_is_sql_only() -> None:
         Finding(node="b", subject="s", severity=Severity.WARNING, message="meh", mend="ALTER z; -- why"),
     ]
     assert mending(findings) == "-- node a\n-- no grant\nGRANT x TO y;\n-- node b\n-- meh\nALTER z; -- why\n"
+
+
+def under_way(kind: PlanKind) -> Plan:
+    return Plan(kind=kind, epoch=1, source="a", target="b", number=7, slot="s", rule="r", reason="")
+
+
+@pytest.mark.parametrize("role", [Role.STANDBY, Role.DETACHED])
+@pytest.mark.parametrize("plan", [None, PlanKind.TIDY])
+def test_a_server_in_the_place_of_a_lost_one_is_copied_whatever_that_was(
+    role: Role, plan: PlanKind | None
+) -> None:
+    """The agent's word for it is to run `setup`; a standby that was lost had no way back by it."""
+    before = state(in_sync=role is Role.STANDBY).with_record("b", role=role, identity="1/5", copies=2)
+    if plan is not None:
+        before = replace(before, plan=under_way(plan))
+    after = another_chance(before, "b", "2/5")
+    assert after is not None and of_state(after, Rpo.ZERO) == []
+    record = after.record("b")
+    assert (record.role, record.identity, record.copies) == (Role.DETACHED, "2/5", 0)
+    assert record.needs_copy and not record.verified
+    assert after.plan is None
+    assert another_chance(before, "a", "2/5") is None  # the primary is nobody's copy
+    changing = replace(before, plan=under_way(PlanKind.FAILOVER))
+    assert another_chance(changing, "b", "2/5") is None or role is Role.DETACHED
 
 
 @pytest.mark.parametrize(

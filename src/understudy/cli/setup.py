@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -13,6 +14,7 @@ from rich.text import Text
 from understudy.agent.looking import look_at
 from understudy.cli import adopt as adoption
 from understudy.cli.common import Cli, CliError, Exit, confirm, leave, note, of, out, print_json, table
+from understudy.decide.plans import CHANGES
 from understudy.engines.base import Engine, Finding, Severity, VerifyReport
 from understudy.model import ClusterState, Link, NodeRecord, NodeView, Role
 from understudy.witness import SqliteWitness
@@ -229,21 +231,24 @@ async def _again(
 ) -> tuple[ClusterState, str, VerifyReport | None]:
     """A pair that exists: bring objects and publications up to date, or give a repair another chance."""
     standby = state.record(state.other)
-    if standby.role is Role.DETACHED:
-        probe = nodes[standby.name].probe
-        identity = probe.identity if probe is not None else ""
-        replaced = bool(identity) and identity.split("/")[0] != standby.identity.split("/")[0]
+    probe = nodes[standby.name].probe
+    identity = probe.identity if probe is not None else ""
+    known = bool(identity and standby.identity)
+    replaced = known and identity.split("/")[0] != standby.identity.split("/")[0]
+    if replaced and state.plan is not None and state.plan.kind in CHANGES:
+        raise CliError(f"a {state.plan.kind} is under way; try again when it is over", Exit.REFUSED)
+    if standby.role is Role.DETACHED or replaced:
         if not standby.copies and not standby.needs_copy and not replaced:
             return state, f"{standby.name} is detached and waits for its repair by the agent", None
         why = standby.needs_copy or "copied too often"
         if replaced:
             why = f"another server, {identity}, whose contents will be kept in files and then REPLACED"
         confirm(
-            f"{standby.name} is detached ({why}; copied {standby.copies} times). Let the agent try again?",
+            f"{standby.name} is {standby.role} ({why}; copied {standby.copies} times). Let the agent try again?",
             yes=yes,
         )
         accepted = identity if replaced else ""
-        state = cli.update(witness, lambda now: _another_chance(now, standby.name, accepted))
+        state = cli.update(witness, lambda now: another_chance(now, standby.name, accepted))
         cli.log(witness, state, "setup", f"{standby.name} gets another repair: {why}")
         cli.ring()
         return state, f"{standby.name} gets another repair", None
@@ -256,14 +261,23 @@ async def _again(
     return await _verified(cli, engine, witness, state, "refreshed")
 
 
-def _another_chance(now: ClusterState, name: str, accepted: str) -> ClusterState | None:
-    """``accepted``: the identity of a server that takes this node's place, or empty."""
+def another_chance(now: ClusterState, name: str, accepted: str) -> ClusterState | None:
+    """The node's next repair, or None. ``accepted``: the identity of another server in its place, or empty."""
     record = now.record(name)
+    if accepted and now.primary != name and (now.plan is None or now.plan.kind not in CHANGES):
+        # It follows nobody, whatever its predecessor did, and a repair of that one has lost its sense.
+        why = "it is another server now"
+        new = now.with_record(
+            name,
+            role=Role.DETACHED,
+            verified=False,
+            copies=0,
+            identity=accepted,
+            rescue_point=None,
+            needs_copy=why,
+        )
+        return replace(new, plan=None, in_sync=False)
     if record.role is not Role.DETACHED:
         return None
-    if accepted:
-        return now.with_record(
-            name, copies=0, identity=accepted, rescue_point=None, needs_copy="it is another server now"
-        )
     # Where the position to rescue from is known, the repair still begins with a rescue.
     return now.with_record(name, copies=0, needs_copy="")

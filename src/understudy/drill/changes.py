@@ -295,7 +295,8 @@ SCENARIOS: Final = (
         ),
         by_hand=(
             "understudy status: the other node is primary and goes on alone",
-            "make a new server; restore the newest backup into it (`understudy backup restore`)",
+            "make a new server with an empty database, and bring it the tables without rows: "
+            "docs/how-to/restore.md, *A server that is gone for good*",
             "put its address in place of the lost one's, and run `understudy setup`",
         ),
         open=open_servers,
