@@ -36,9 +36,9 @@ def insert_rows(rows: Sequence[TenantModel]) -> None:
 
 
 def insert_values(model: type[TenantModel], common: Mapping[str, Any], rows: _Rows) -> None:
-    """Add rows of values by the names of columns, with all that has no default in the database.
+    """Add rows of values by the names of columns: all that have no default in the database, the same in each row.
 
-    ``common``: what is the same in all. Keys, tenant and times are added. Raises as `insert_rows`.
+    ``common``: values that all rows share. Keys, tenant and times are added. Raises as `insert_rows`.
     """
     now = timezone.now()
     shared = {"tenant_id": current_tenant(), "created_at": now, "modified_at": now, **common}
