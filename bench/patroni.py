@@ -15,7 +15,8 @@ kill-host, freeze-host: Patroni beside it as well. For us that is the same as ki
 switchover: a planned change.
 
 ``FAULT_ms`` is the longest time without an acknowledgement to anybody, ``FAULT_lost`` what was acknowledged and is not
-on the primary once all is healthy again. One member of etcd, on the same machine: the network costs Patroni nothing.
+on the primary once all is healthy again, ``FAULT_unaccounted`` what is not in rescue files either: Patroni has none, we
+do in mode `bounded`. One member of etcd, on the same machine: the network costs Patroni nothing.
 """
 
 from __future__ import annotations
@@ -64,6 +65,7 @@ def figures(fault: str, seen: Sequence[_gates.Seen], counted: audit.Count) -> co
         f"{key}_ms": common.summary(each.gap_ms for each in seen),
         f"{key}_acked": counted.acked,
         f"{key}_lost": counted.absent,
+        f"{key}_unaccounted": counted.unaccounted,
         f"{key}_errors": counted.errors,
         f"{key}_runs": common.numbers([each.gap_ms for each in seen]),
     }
