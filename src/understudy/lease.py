@@ -186,9 +186,9 @@ class LeaseFile:
     def refresh(self) -> bool:
         """Map the file anew if somebody deleted or replaced it. True if so. Its folder is not made anew.
 
-        The slots of this process move along with their counts.
+        The slots of this process move along with their counts. Raises `LeaseError`.
         """
-        if not self.path.parent.is_dir():
+        if not os.path.isdir(self.path.parent):  # noqa: PTH112 - Path.is_dir raises where it may not look
             return False  # the whole cluster was removed from this host, and nobody else would see a new file
         with self._lock:
             replaced = self._is_replaced()
@@ -206,6 +206,8 @@ class LeaseFile:
             status = self.path.stat()
         except FileNotFoundError:
             return True
+        except OSError as ex:
+            raise LeaseError(f"{self.path}: cannot look at the lease file: {ex.strerror}") from ex
         return (status.st_dev, status.st_ino) != self._file or status.st_size < _SIZE
 
     def register(self) -> ProcessSlot:

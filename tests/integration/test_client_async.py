@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import random
 from collections.abc import AsyncIterator
@@ -11,11 +12,13 @@ from collections.abc import AsyncIterator
 import psycopg
 import pytest
 from psycopg_pool import PoolTimeout
+from tests.integration.test_client_pool import wait_until_commits_wait
 from tests.integration.test_client_world import World, two_servers, world  # noqa: F401
 
 from understudy.client import AsyncConnection, AsyncPool, CommitInDoubt, NoPrimaryAvailable, PrimaryLost
+from understudy.client.host import Host, host_of
 from understudy.client.single_async import connect_async
-from understudy.lease import Phase
+from understudy.lease import Lease, Phase
 
 
 @pytest.fixture
@@ -150,3 +153,62 @@ async def test_cancellation_anywhere_leaves_pool_and_count_right(world: World) -
         assert world.file.quiet(before_epoch=9) == []
         async with pool.connection(), pool.connection():
             pass  # both connections of the pool are there
+
+
+async def test_a_commit_that_was_cancelled_leaves_its_doubt_to_nobody_else(world: World) -> None:
+    """psycopg ends the wait for the standby with a cancel, which the server answers with a notice and COMMIT. The same
+    connection then serves the next user of the pool."""
+    told = Told()
+    async with AsyncPool(world.cluster, world.directory, min_size=1, max_size=1) as pool:
+        async with pool.connection() as conn:
+            await conn.execute("SELECT 1")
+        host_of(world.cluster, world.directory).observers.append(told)
+        world.sql("a", "ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+        world.sql("a", "SELECT pg_reload_conf()")
+        try:
+            await asyncio.to_thread(wait_until_commits_wait, world)
+
+            async def work() -> None:
+                async with pool.connection() as conn:
+                    await conn.execute("INSERT INTO item (name) VALUES ('alone')")
+
+            task = asyncio.create_task(work())
+            await until("wait_event = 'SyncRep'", world, "pid")
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        finally:
+            world.sql("a", "ALTER SYSTEM RESET synchronous_standby_names")
+            world.sql("a", "SELECT pg_reload_conf()")
+        for _ in range(2):
+            async with pool.connection() as conn:
+                await conn.execute("SELECT 1")
+    assert world.names() == ["alone"]
+    assert told.doubts == [("a", 1)]  # it is counted all the same: the agent tells of it
+
+
+class Told:
+    """An observer that remembers the doubts."""
+
+    def __init__(self) -> None:
+        self.doubts: list[tuple[str, int]] = []
+
+    def held(self, host: Host, why: str, seconds: float, lease: Lease | None) -> None:
+        """Nothing to remember."""
+
+    def doubted(self, host: Host, node: str, epoch: int) -> None:
+        self.doubts.append((node, epoch))
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # psycopg tells of it, and rightly
+async def test_a_connection_that_is_forgotten_in_a_transaction_is_counted_no_more(world: World) -> None:
+    """Else every planned change would wait for it, and be called off, until this process ends."""
+    conn = await connect_async(world.cluster, world.directory)
+    await conn.execute("INSERT INTO item (name) VALUES ('forgotten')")
+    assert world.file.quiet(before_epoch=2) == [os.getpid()]
+    del conn
+    gc.collect()
+    async with asyncio.timeout(60):
+        while world.file.quiet(before_epoch=2):
+            await asyncio.sleep(0.01)
+    assert world.names() == []

@@ -164,6 +164,17 @@ def test_a_slot_that_could_not_move_moves_at_the_next_refresh(tmp_path: Path) ->
     file.close()
 
 
+def test_a_path_that_cannot_be_looked_at_is_our_error(path: Path) -> None:
+    """Any other would end the agent, which tries a lease again."""
+    file = LeaseFile(path)
+    path.unlink()
+    path.symlink_to(path)
+    with pytest.raises(LeaseError, match="symbolic links"):
+        file.refresh()
+    with pytest.raises(LeaseError, match="symbolic links"):
+        file.write(make(1))
+
+
 def test_a_folder_that_was_removed_is_not_made_anew(tmp_path: Path) -> None:
     folder = tmp_path / "state"
     file = LeaseFile(folder / "c.lease")

@@ -42,6 +42,9 @@ class Connection(Guard, psycopg.Connection[Any]):
         except psycopg.Error as error:
             self._failed(error)
             raise
+        except BaseException:  # cancelled, or Ctrl-C: psycopg has ended what was under way, or the connection
+            self._interrupted()
+            raise
         finally:
             if self.gated:
                 self._compared = False

@@ -41,6 +41,9 @@ class AsyncConnection(Guard, psycopg.AsyncConnection[Any]):
         except psycopg.Error as error:
             self._failed(error)
             raise
+        except BaseException:  # cancelled, or Ctrl-C: psycopg has ended what was under way, or the connection
+            self._interrupted()
+            raise
         finally:
             if self.gated:
                 self._compared = False

@@ -42,6 +42,7 @@ _TEXT = Format.TEXT
 # Called directly, not through super(): these run several times per transaction.
 _start_query = BaseConnection._start_query
 _exec_command = BaseConnection._exec_command
+_forgotten = BaseConnection.__del__
 _JUST_NOW = 0.001  # seconds: a session that answered so lately is not asked whether it has ended since
 _PLAIN = frozenset("SIUDWsiudw")  # SELECT, INSERT, UPDATE, DELETE, WITH: never a commit by themselves
 _READ_ONLY = ((b"default_transaction_read_only", b"on"), (b"in_hot_standby", b"on"))
@@ -137,6 +138,12 @@ class Guard:
 
         self.add_notice_handler(noticed)
         host.watch_over(self)
+
+    def __del__(self, *args: Any) -> None:
+        """Nobody has it any more. One that was left in the middle of a transaction is still counted as in flight."""
+        if self.in_flight is not None and self._host is not None:
+            self._host.forgotten.append(self.in_flight)  # no lock: this may run within anything
+        _forgotten(self, *args)  # type: ignore[arg-type]
 
     # --- aborting from another thread -------------------------------------------------------------------
 
@@ -309,6 +316,22 @@ class Guard:
             self._host.report(self.node, self.epoch, str(error))
         if staked and not self._readonly and self._host is not None:
             raise self._in_doubt(f"the connection was lost while a commit was under way: {error}") from error
+
+    def _interrupted(self) -> None:
+        """The caller does not wait for the outcome any more: whose connection this is next has no part in it.
+
+        psycopg asks the server to cancel and reads its answer. Where that was a wait for the standby, the transaction
+        is committed on this node alone.
+        """
+        lost = self.pgconn.status == _BAD
+        doubtful = self._sync_cancelled or (self._stake and lost and not self._readonly)
+        self._unannounced = self._sync_cancelled = False
+        if self._pipeline is None and self.pgconn.transaction_status != _ACTIVE:
+            self._stake = False
+        if lost:
+            self._let_go()
+        if doubtful and self._host is not None:
+            self._host.doubt(self.node, self.epoch)
 
     def _in_doubt(self, what: str) -> CommitInDoubt:
         if self._host is not None:

@@ -13,6 +13,7 @@ import socket
 import threading
 import time
 import weakref
+from collections import deque
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
@@ -74,6 +75,7 @@ class Host:
         self._last: Lease | None = None
         self._usable = False
         self._unusable_since = boot_now()
+        self.forgotten: deque[int] = deque()  # what connections that nobody has any more were counted under
         self._doubts = 0  # commits in doubt of which the agent has not been told
         self.watching = False  # this process has a slot, and a thread that watches the lease
         self._left = False  # that thread has ended because nobody needed it
@@ -265,6 +267,8 @@ class Host:
                 idle = idle + 1 if self._unused() else 0
                 if idle >= _IDLE and self._leave():
                     return
+            while self.forgotten:
+                self.slot.leave(self.forgotten.popleft())
             lease = self.file.read()
             if lease is not self._seen:
                 self._look(lease)
@@ -281,7 +285,7 @@ class Host:
                 self._wake.clear()
 
     def _unused(self) -> bool:
-        return not (self._connections or self._listeners or self._waiting or self._doubts)
+        return not (self._connections or self._listeners or self._waiting or self._doubts or self.forgotten)
 
     def _leave(self) -> bool:
         """Stop watching, unless somebody has come meanwhile. Whoever comes next has `start` begin anew."""
