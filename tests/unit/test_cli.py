@@ -20,6 +20,7 @@ from understudy import config as configuration
 from understudy.agent.history import last_change
 from understudy.cli import adopt, app, main
 from understudy.cli.app import hoist
+from understudy.cli.backup import _target as restore_target
 from understudy.cli.common import CliError, Exit
 from understudy.cli.setup import another_chance, mending
 from understudy.cli.status import promise
@@ -386,6 +387,19 @@ def test_mending_is_sql_only() -> None:
         Finding(node="b", subject="s", severity=Severity.WARNING, message="meh", mend="ALTER z; -- why"),
     ]
     assert mending(findings) == "-- node a\n-- no grant\nGRANT x TO y;\n-- node b\n-- meh\nALTER z; -- why\n"
+
+
+@pytest.mark.parametrize(
+    ("time", "lsn", "said"),
+    [
+        ("yesterday", "", "--to-time: expected a time such as 2026-11-21T08:14:59+00:00, found 'yesterday'"),
+        ("2026-11-21T08:14", "", "expected a time with its zone"),
+        ("", "xyz", "--to-lsn: expected a position like 0/1A2B3C8, found 'xyz'"),
+    ],
+)
+def test_a_target_that_cannot_be_read_is_named(time: str, lsn: str, said: str) -> None:
+    with pytest.raises(CliError, match=re.escape(said)):
+        restore_target(time, lsn, "")
 
 
 def under_way(kind: PlanKind) -> Plan:

@@ -359,18 +359,22 @@ def _target(to_time: str, to_lsn: str, to_name: str) -> Target:
     from understudy.backup.pitr import Latest, Lsn, Name, Time
     from understudy.backup.wal import parse_lsn
 
-    try:
-        if to_time:
+    if to_time:
+        try:
             at = datetime.fromisoformat(to_time)
-            if at.tzinfo is None:
-                raise CliError(
-                    f"--to-time {to_time}: expected a time with its zone, e.g. {to_time}+00:00", Exit.USAGE
-                )
-            return Time(at)
-        if to_lsn:
+        except ValueError:
+            wanted = "a time such as 2026-11-21T08:14:59+00:00"
+            raise CliError(f"--to-time: expected {wanted}, found {to_time[:60]!r}", Exit.USAGE) from None
+        if at.tzinfo is None:
+            raise CliError(
+                f"--to-time {to_time}: expected a time with its zone, e.g. {to_time}+00:00", Exit.USAGE
+            )
+        return Time(at)
+    if to_lsn:
+        try:
             return Lsn(parse_lsn(to_lsn))
-    except ValueError as error:
-        raise CliError(f"--to-time and --to-lsn: {error}", Exit.USAGE) from None
+        except ValueError as error:
+            raise CliError(f"--to-lsn: {error}", Exit.USAGE) from None
     return Name(to_name) if to_name else Latest()
 
 
@@ -390,9 +394,10 @@ def _roll_forward(  # noqa: PLR0917
         f"{manifest.id}: restored to {lsn_text(done.ended)}, last commit {done.last_commit or 'none replayed'}"
     )
     start = f"{done.server.bin_folder}/pg_ctl -D {done.server.data} start"
-    print(f"its files are in {done.server.data}; start it with: {start}")
+    print(f"its files are in {done.server.data}; start it, as the user they belong to, with: {start}")
     print(
-        "it is stopped, nobody's node, and reads only where it was one of a cluster: see docs/how-to/restore.md"
+        "it is stopped, nobody's node, and reads only where it was one of a cluster:"
+        " see docs/how-to/point-in-time-recovery.md"
     )
 
 
