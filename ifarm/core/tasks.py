@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from django.db import transaction
+from django.db.models import QuerySet
 
 from ifarm.core.ids import first_uuid7
 from ifarm.core.models import IdempotencyRecord
@@ -23,12 +24,16 @@ def forget_answers(now: datetime) -> int:
 
     The keys of the rows tell their age, so it reads none but those that go.
     """
+    return forget(IdempotencyRecord.objects.unscoped().filter(id__lt=first_uuid7(now - ANSWERS_KEPT)))
+
+
+def forget(rows: QuerySet[Any]) -> int:
+    """Remove rows, some in each transaction; how many there were. Any number may do so at once."""
     total = 0
     for _ in range(MOST):
         with transaction.atomic():
-            rows = IdempotencyRecord.objects.unscoped().filter(id__lt=first_uuid7(now - ANSWERS_KEPT))
-            old = rows.select_for_update(skip_locked=True).order_by("id").values_list("id", flat=True)
-            gone, _each = IdempotencyRecord.objects.unscoped().filter(id__in=list(old[:AT_ONCE])).delete()
+            old = rows.select_for_update(skip_locked=True).order_by("pk").values_list("pk", flat=True)
+            gone, _each = rows.filter(pk__in=list(old[:AT_ONCE])).delete()
         total += gone
         if gone < AT_ONCE:
             break

@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -77,19 +78,26 @@ class World:
             assert phone.copy == fresh.copy
 
 
-@pytest.fixture(scope="module")
-def world() -> Iterator[World]:
+@contextmanager
+def _world(mode: Rpo, **policy: Any) -> Iterator[World]:
     password = secrets.token_urlsafe(12)
-    with Lab(mode=Rpo.BOUNDED, scale=1, policy={"failback": "manual", "max_lag_seconds": 600}) as lab:
+    with Lab(mode=mode, scale=1, policy={"failback": "manual", **policy}) as lab:
         config = demo.prepare(lab, lambda _: None)
         tenant, token = demo.settle(lab, password, 20, 1, lambda _: None)
         with demo.web(lab, config, password) as (url, _):
             yield World(lab, url, tenant, token)
 
 
-def test_a_planned_change_under_load(world: World) -> None:
-    reader, stop, sent = world.phone(), threading.Event(), list[dict[str, Any]]()
-    reader.pull(limit=500)
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    with _world(Rpo.BOUNDED, max_lag_seconds=600) as world:
+        yield world
+
+
+@contextmanager
+def _load(world: World, reader: Remote) -> Iterator[list[dict[str, Any]]]:
+    """Phones that send and one that reads, until the block ends; gives what was answered with done, as it grows."""
+    stop, sent = threading.Event(), list[dict[str, Any]]()
 
     def write(number: int) -> None:
         phone = world.phone()
@@ -105,17 +113,49 @@ def test_a_planned_change_under_load(world: World) -> None:
     with ThreadPoolExecutor(WRITERS + 1) as pool:
         running = [pool.submit(write, number) for number in range(WRITERS)] + [pool.submit(read)]
         try:
-            world.lab.await_true(lambda: len(sent) > 20, 120, "weights before the change")
-            world.lab.switchover("b", timeout=120)
-            before = len(sent)
-            world.lab.await_true(lambda: len(sent) > before + 20, 120, "weights after the change")
+            yield sent
         finally:
             stop.set()
         for one in running:
             one.result(timeout=180)
+
+
+def _require_kept(world: World, reader: Remote, sent: list[dict[str, Any]]) -> None:
+    """Everything that was answered is there, and the reader never had to begin anew."""
     world.require_equal(reader)
-    assert not reader.restarts
+    assert reader.restarts == []
     assert {("weight", one["object_id"]) for one in sent} <= reader.copy.keys()
+
+
+def test_a_planned_change_under_load(world: World) -> None:
+    reader = world.phone()
+    reader.pull(limit=500)
+    with _load(world, reader) as sent:
+        world.lab.await_true(lambda: len(sent) > 20, 120, "weights before the change")
+        world.lab.switchover("b", timeout=120)
+        before = len(sent)
+        world.lab.await_true(lambda: len(sent) > before + 20, 120, "weights after the change")
+    _require_kept(world, reader, sent)
+
+
+def test_a_failover_with_zero_loses_nothing_that_a_phone_had_seen_or_was_told() -> None:
+    """The primary dies under load: who reads goes on with its cursor, and who sends hears of everything once."""
+    with _world(Rpo.ZERO) as world:
+        lab, reader = world.lab, world.phone()
+        lab.await_settled()
+        old, new = lab.state.primary, lab.state.other
+        reader.pull(limit=500)
+        with _load(world, reader) as sent:
+            lab.await_true(lambda: len(sent) > 20, 120, "weights before the failover")
+            lab.servers[old].kill()
+            lab.await_state(lambda s: s.primary == new and s.plan is None, 120, "a failover")
+            before = len(sent)
+            lab.await_true(lambda: len(sent) > before + 20, 120, "weights after the failover")
+        _require_kept(world, reader, sent)
+        lab.servers[old].start()
+        lab.await_settled(180)
+        assert lab.verify().equal
+        _require_kept(world, reader, sent)
 
 
 def test_a_failover_that_loses_what_phones_had_seen(world: World) -> None:
