@@ -22,7 +22,7 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from understudy.backup import contents, roles, staging
+from understudy.backup import contents, roles, staging, untar
 from understudy.backup.keys import Keys
 from understudy.backup.logical import ARCHIVE, RANGES, ROLES, named
 from understudy.backup.manifest import Finding, Kind, Manifest, Verdict
@@ -197,8 +197,7 @@ def put_archive(manifest: Manifest, chunks: Iterable[bytes], place: Path) -> Pat
     target.mkdir()
     source = _Readable(iter(chunks))
     try:
-        with tarfile.open(fileobj=source, mode="r|") as tar:  # type: ignore[call-overload]
-            tar.extractall(target, filter="data")
+        untar.unpack(source, target)
         source.drain()
     except tarfile.TarError as error:
         raise PartError(

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
-from understudy.backup import staging, wal
+from understudy.backup import staging, untar, wal
 from understudy.backup.keys import Keys
 from understudy.backup.manifest import Kind, Manifest
 from understudy.backup.physical import PART
@@ -246,28 +246,15 @@ def unpack(
     Nothing is written outside it, whatever the tar says. Raises `BackupError`, StoreError, SealError, PartError.
     """
     user = wheels.account()
-    uid, gid = (user.uid, user.gid) if user is not None else (os.geteuid(), os.getegid())
-
-    def owned(member: tarfile.TarInfo, path: str) -> tarfile.TarInfo:
-        if not member.isreg() and not member.isdir():
-            raise BackupError(
-                f"{manifest.id}: {member.name[:80]!r} is neither a file nor a folder; not restored"
-            )
-        safe = tarfile.data_filter(member, path)
-        mode = 0o700 if member.isdir() else 0o600
-        return safe.replace(uid=uid, gid=gid, uname="", gname="", mode=mode, deep=False)
-
     data.mkdir(mode=0o700)
     give(data)
     progress = Progress(f"{manifest.id} {PART}", manifest.part(PART).raw_bytes, say)
     stream = _Stream(read_part(store, manifest, PART, keys, progress=progress))
     try:
-        with tarfile.open(fileobj=stream, mode="r|", bufsize=_CHUNK) as tar:
-            for member in tar:
-                tar.extract(member, data, filter=owned)
+        untar.unpack(stream, data, None if user is None else (user.uid, user.gid))
     except tarfile.TarError as error:
         raise BackupError(
-            f"{manifest.id}: its tar is not whole or leads outside its folder: {error}"
+            f"{manifest.id}: its tar is not whole, or not only files of its own folder: {error}"
         ) from None
     stream.drain()
 
