@@ -36,10 +36,8 @@ class Copied:
     segments: int
 
 
-def missing(
-    survey: Survey, wanted: Collection[str], *, all_of_them: bool = False
-) -> list[tuple[Manifest, str]]:
-    """Which copies of the ``wanted`` ids lack in which destination that answers, newest first. Pure.
+def missing(survey: Survey, *, all_of_them: bool = False) -> list[tuple[Manifest, str]]:
+    """Which backup is missing in which destination that answers, newest first. Pure.
 
     A destination lacks what was made since its oldest backup, so that a new one is not filled unasked;
     ``all_of_them``: what was made before, too.
@@ -49,7 +47,7 @@ def missing(
         here = [made.order for made in survey.backups if name in survey.places[made.id]]
         for made in survey.backups:
             since = all_of_them or (bool(here) and made.order > min(here))
-            if since and made.id in wanted and name not in survey.places[made.id]:
+            if since and name not in survey.places[made.id]:
                 found.append((made, name))
     return sorted(found, key=lambda one: one[0].order, reverse=True)
 

@@ -211,11 +211,16 @@ class Shelf:
 
         Raises StoreError where no destination answers, and `BackupRefused` where this host copies already.
         """
-        done, failed = [], []
+        done: list[Copied] = []
+        failed: list[str] = []
+        lacking = copying.missing(self.catalog.survey(self.cluster.name), all_of_them=all_of_them)
+        if not lacking:
+            return done, failed
         kept = {choice.id for choice in self.retention(now).keep}
-        lacking = copying.missing(self.catalog.survey(self.cluster.name), kept, all_of_them=all_of_them)
         with self._copying():
             for manifest, name in lacking:
+                if manifest.id not in kept:
+                    continue
                 try:
                     done.append(self._copy(manifest, self.catalog.store(name), "", tell))
                 except (StoreError, PartError, NoSuchBackup) as error:

@@ -256,10 +256,16 @@ class BucketStore(Store):
             marker = {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
 
     def unfinished(self, key: str) -> tuple[str, Mapping[int, tuple[int, str]]]:
-        """The upload of this object that came furthest, and the length and ETag of each of its parts; empty: none."""
+        """The upload of this object that came furthest, and the length and ETag of each of its parts.
+
+        Empty where there is none, or where these credentials may not look.
+        """
         path = self._prefix + self.checked(key)
-        begun = [one["UploadId"] for one in self.uploads(key) if one["Key"] == path]
-        found = [(upload, self._sent_parts(key, upload)) for upload in begun[:MAX_LOOKED_AT]]
+        try:
+            begun = [one["UploadId"] for one in self.uploads(key) if one["Key"] == path]
+            found = [(upload, self._sent_parts(key, upload)) for upload in begun[:MAX_LOOKED_AT]]
+        except Refused:
+            return "", {}
         return max(found, key=lambda one: len(one[1]), default=("", {}))
 
     def _sent_parts(self, key: str, upload: str) -> Mapping[int, tuple[int, str]]:
