@@ -35,7 +35,7 @@ PENDING = 256  # chunks held per direction while they are late, before the sende
 SLICE = 0.02  # seconds of a slow line's time that one piece takes
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER with zero seconds: close sends RST instead of FIN
 FLUSH_TIMEOUT = 10.0  # seconds that a peer has to take the bytes before a reset
-SWITCH_TIMEOUT = 10.0  # seconds
+SWITCH_TIMEOUT = 60.0  # seconds
 
 
 class _Fault:

@@ -67,7 +67,7 @@ class S3Server:
         assert self._process is not None
         self._process.terminate()
         try:
-            self._process.wait(10)
+            self._process.wait(60)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
@@ -90,7 +90,7 @@ class S3Server:
             if self._process.poll() is not None:
                 break
             try:
-                connection = http.client.HTTPConnection(HOST, self.port, timeout=5)
+                connection = http.client.HTTPConnection(HOST, self.port, timeout=30)
                 connection.request("GET", "/")
                 connection.getresponse().read()
                 return
@@ -108,7 +108,7 @@ def destination(endpoint: str, **changes: Any) -> Destination:
     return Destination(**{**given, **changes})
 
 
-def bucket_store(endpoint: str, retry_seconds: float = 10.0, **changes: Any) -> BucketStore:
+def bucket_store(endpoint: str, retry_seconds: float = 60.0, **changes: Any) -> BucketStore:
     """A store in that bucket that loses patience sooner than a real one."""
     return BucketStore(destination(endpoint, **changes), retry_seconds=retry_seconds)
 
