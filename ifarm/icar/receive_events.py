@@ -22,7 +22,7 @@ from ifarm.breeding.words import BirthStatus
 from ifarm.core.errors import RuleBroken
 from ifarm.health.models import Medicine, MedicineBatch
 from ifarm.health.treatments import GivenDose, record_treatment
-from ifarm.health.withdrawal import label_of, period_hours
+from ifarm.health.withdrawal import label_of, period_hours, require_out_of_withdrawal
 from ifarm.health.words import PRODUCTS, Product, TreatmentKind, Unit
 from ifarm.icar import words
 from ifarm.icar.known import Known, Note, Outcome, origin
@@ -51,8 +51,15 @@ def receive_weight(known: Known, told: Told) -> Outcome:
 
 
 def receive_milking_visit(known: Known, told: Told) -> Outcome:
-    """One milking: by the number of its shift, or by the hour at which it began."""
+    """One milking: by the number of its shift, or by the hour at which it began.
+
+    That of a night may count to the day before; it is withheld by the day it was taken on, too.
+    """
     day, session = _milking(known, told)
+    taken_on = known.day(told["milkingStartingDateTime"])
+    if taken_on != day:
+        animal = access_animal(known.actor, known.animal(told["animal"]), lock=True)
+        require_out_of_withdrawal(known.actor, animal, Product.MILK, taken_on)
     return _milk(known, told, day, session, told["milkingMilkWeight"]["value"])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from copy import copy
+from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
@@ -21,6 +22,7 @@ from ifarm.core.context import unit_of_work
 from ifarm.core.tests.factories import make_member, make_owner, make_token
 from ifarm.farms.services import create_farm
 from ifarm.health.models import MedicineBatch, Treatment
+from ifarm.health.tests.examples import make_treatment
 from ifarm.icar.tests.examples import ROWS, described, event, tag
 from ifarm.icar.tests.herd import IN_ORDER, Side, at, keep_herd
 from understudy.embedded import EmbeddedPostgreSQL
@@ -352,6 +354,25 @@ def test_milkings_are_known_by_their_hour(sides: tuple[Side, Side]) -> None:
         (told,) = [one for one in mine.members("milking-visits") if one["meta"]["source"] == "robot"][number:]
         assert told["milkingShiftLocalStartDate"] == day
         assert {"Night": 4, "Morning": 1, "Midday": 2, "Evening": 3}[session] == told["milkingShiftNumber"]
+
+
+def test_milk_of_the_night_is_withheld_by_the_day_it_was_taken_on(sides: tuple[Side, Side]) -> None:
+    """It counts to the day before, when the animal was not treated yet."""
+    mine = sides[0]
+    with unit_of_work(mine.actor.tenant_id):
+        cow = Animal.objects.get(tag_number="AT 200").id
+    make_treatment(mine.actor, cow, mine.medicine_id, (datetime(2024, 3, 9, 23, 30, tzinfo=UTC), 10))
+    row = {
+        "meta": {"source": "robot", "sourceId": "1"},
+        "animal": tag("AT 200"),
+        "milkingMilkWeight": {"unitCode": "KGM", "value": 5},
+    }
+    told = [
+        mine.one("milking-visits", {**row, "milkingStartingDateTime": f"2024-03-{when}:00+01:00"})
+        for when in ("10T01:30", "09T23:30")
+    ]
+    assert told[0]["messages"][0]["type"] == "urn:ifarm:problem:in-withdrawal"
+    assert told[1]["messages"] == []
 
 
 def test_what_has_changed_since(sides: tuple[Side, Side]) -> None:
