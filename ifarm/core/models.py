@@ -62,7 +62,9 @@ class _WithWalls(ModelBase):
 def _led(indexes: list[Any]) -> set[str]:
     """The fields that an index over all rows begins with."""
     whole = [
-        one for one in indexes if isinstance(one, models.Index | models.UniqueConstraint) and not one.condition
+        one
+        for one in indexes
+        if isinstance(one, models.Index | models.UniqueConstraint) and not one.condition
     ]
     first = [one.fields[0] if one.fields else one.expressions[0] for one in whole]
     return {getattr(one, "name", one) for one in first}
