@@ -41,3 +41,9 @@ def test_every_test_named_has_its_full_name() -> None:
     """No `...::test_x` slips past the pattern above."""
     text = PAGE.read_text()
     assert text.count("::test_") == sum(1 for _, test in NAMED.findall(text) if test)
+
+
+def test_ifarm_tells_where_each_room_is() -> None:
+    rooms = (ROOT / "ifarm" / "README.md").read_text().partition("## Rooms\n")[2].partition("\n## ")[0]
+    there = {folder.parent.name for folder in (ROOT / "ifarm").glob("*/__init__.py")}
+    assert set(re.findall(r"`(\w+)`", rooms)) == there
