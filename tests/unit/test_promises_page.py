@@ -1,4 +1,4 @@
-"""The page of promises names its tests: each must exist, and every promise must have some."""
+"""The page of promises names its tests: each must exist, and every promise must have some. iFarm's names its rooms."""
 
 from __future__ import annotations
 
