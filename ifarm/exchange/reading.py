@@ -28,7 +28,10 @@ MOST_UNPACKED_BYTES: Final = 48 * 2**20
 MOST_PARTS: Final = 200
 MOST_CELL: Final = 1000
 """Characters in one cell."""
-_LIMITS: Final = Limits(MOST_LINES, MOST_COLUMNS, MOST_CELL, MOST_UNPACKED_BYTES)
+MOST_ELEMENTS: Final = 4_000_000
+"""Of XML with their attributes; openpyxl takes about 100 bytes of memory for one. 10,000 rows of 20 columns have 1.3
+million."""
+_LIMITS: Final = Limits(MOST_LINES, MOST_COLUMNS, MOST_CELL, MOST_UNPACKED_BYTES, MOST_ELEMENTS)
 _ZIP, _OLE = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"
 _SEPARATORS: Final = (",", ";", "\t")
 _GUARDED: Final = "=+-@\t\r\n＝＋－＠"

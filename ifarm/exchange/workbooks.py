@@ -1,248 +1,145 @@
-"""The rows of an Excel file, read as a stream, so that what a hostile file can make of them has bounds.
+"""The rows of an Excel file, as openpyxl reads them behind defusedxml, with bounds to what a hostile one makes of it.
 
-What a workbook consists of (its parts, sheets and formats) openpyxl reads, behind defusedxml. The two parts that grow
-with the table, its texts and its cells, are read here: openpyxl makes a tree and several objects of each cell, and goes
-through a sheet twice. Source: ECMA-376, part 1, 18.3.1 (sheets) and 18.4 (shared strings).
+openpyxl keeps each element of a part that it does not know, invents the rows that are left out, and gives a shared
+text as often as cells refer to it. So elements are counted before it begins, and rows and characters while it reads.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
-import re
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+import zipfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from typing import IO, Any, Final
 from xml.parsers import expat
 
-from openpyxl.reader.excel import ExcelReader
-from openpyxl.styles.stylesheet import apply_stylesheet
-from openpyxl.utils import column_index_from_string
-from openpyxl.utils.datetime import from_excel, from_ISO8601
-from openpyxl.xml.constants import SHARED_STRINGS, SHEET_MAIN_NS
+import openpyxl
 
 from ifarm.core.errors import Invalid, TooLarge
 
+_LAST_ROW: Final = 2**20
+"""Of any sheet. Source: Excel specifications and limits (Microsoft)."""
 _AT_ONCE: Final = 2**16
-"""Bytes of XML between two looks at what was found."""
-_DEEPEST: Final = 100
-"""Elements in one another; expat holds each that is open."""
-_ROW, _CELL, _VALUE, _TEXT, _ITEM, _PHONETIC = (
-    f"{SHEET_MAIN_NS} {name}" for name in ("row", "c", "v", "t", "si", "rPh")
-)
-_POINT = re.compile("[.eE]")
-_Start = Callable[[dict[str, str]], None]
-_End = Callable[[], None]
+"""Bytes of XML between two looks at what was counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a sheet may have at most: lines with the empty ones, columns, characters in a cell and in all of them."""
+    """What a file may have at most: lines with the empty ones, columns, characters in a cell and in all of them.
+
+    ``elements``: of XML, in all of its parts together, with their attributes.
+    """
 
     lines: int
     columns: int
     cell: int
     characters: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Formats:
-    """Which styles of cells show a number as a time or a span of time, counted from which day."""
-
-    epoch: datetime
-    times: Collection[int]
-    spans: Collection[int]
+    elements: int
 
 
 def rows_of(body: bytes, wanted: str, limits: Limits) -> tuple[str, list[tuple[int, list[str]]]]:
     """The name of the sheet ``wanted`` (else of the first), and its rows with something in them, by their numbers.
 
     Formulas are what they were when the file was saved; nothing is carried out. Raises `TooLarge` and `Invalid`; for
-    what is no such file, whatever zipfile, expat and openpyxl raise.
+    what is no such file, whatever zipfile and openpyxl raise.
     """
+    _require_few_elements(body, limits.elements)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of styles and extensions that do not matter here
-        book = ExcelReader(io.BytesIO(body), read_only=True, data_only=True, keep_links=False)
-        book.read_manifest()
-        book.read_workbook()
-        apply_stylesheet(book.archive, book.wb)
-    name, part = _chosen(book, wanted)
-    formats = _Formats(book.wb.epoch, book.wb._date_formats, book.wb._timedelta_formats)
-    with book.archive, book.archive.open(part) as cells:
-        return name, list(_Rows(_strings(book), formats, limits).read(cells))
-
-
-def _chosen(book: Any, wanted: str) -> tuple[str, str]:
-    visible = [
-        (one.name, relation.target)
-        for one, relation in book.parser.find_sheets()
-        if one.state == "visible"
-        and "chartsheet" not in relation.Type
-        and relation.target in book.valid_files
-    ]
-    if not visible:
+        book = openpyxl.load_workbook(io.BytesIO(body), read_only=True, data_only=True, keep_links=False)
+    sheets = [one for one in book.worksheets if one.sheet_state == "visible"]
+    chosen = next((one for one in sheets if one.title.lower() == wanted), sheets[0] if sheets else None)
+    if chosen is None:
         raise Invalid("expected a sheet with a table, found none.")
-    return next((one for one in visible if one[0].lower() == wanted), visible[0])
+    chosen.reset_dimensions()  # what the file says of its size may be wrong
+    return chosen.title, list(_rows(chosen, limits))
 
 
-def _strings(book: Any) -> list[str]:
-    """The texts that cells refer to by their numbers."""
-    part = book.package.find(SHARED_STRINGS)
-    if part is None:
-        return []
-    with book.archive.open(part.PartName[1:]) as source:
-        return list(_Strings().read(source))
+def _require_few_elements(body: bytes, most: int) -> None:
+    """Raises `TooLarge`. What is no XML is no matter here: openpyxl does not read it, or refuses it."""
+    left = most
+    with zipfile.ZipFile(io.BytesIO(body)) as archive:
+        for name in archive.namelist():
+            part = _Part(left)
+            with archive.open(name) as source, contextlib.suppress(expat.ExpatError):
+                part.count(source)
+            left = part.left
 
 
 class _Part:
-    """One part of the file: handlers, by the names of elements, take what is written from ``text`` to ``found``."""
+    """Looks through one part of the file before openpyxl does. ``left``: how many elements there may still be."""
 
-    def __init__(self, starts: Mapping[str, _Start], ends: Mapping[str, _End]) -> None:
-        self.found: list[Any] = []
-        self.text: list[str] = []
-        self._depth = self._spoken = 0
-        listen, ignore = self._listen, self._ignore
-        self._starts = {**starts, _VALUE: listen, _TEXT: listen, _PHONETIC: self._begin_spoken}
-        self._ends = {**ends, _VALUE: ignore, _TEXT: ignore, _PHONETIC: self._end_spoken}
-        self._parser = expat.ParserCreate(namespace_separator=" ")
-        self._parser.buffer_text = True
-        self._parser.StartDoctypeDeclHandler = _no_document_type
-        self._parser.StartElementHandler = self._start
-        self._parser.EndElementHandler = self._end
+    def __init__(self, left: int) -> None:
+        self.left = left
+        self._row = 0
+        self._parser = expat.ParserCreate()
+        self._parser.ordered_attributes = True
+        self._parser.StartElementHandler = self._begin
+        self._parser.EntityDeclHandler = _no_entities
 
-    def read(self, source: IO[bytes]) -> Iterator[Any]:
-        """What is found, while the source is read. Raises ExpatError, and what the handlers raise."""
-        end = False
-        while not end:
-            chunk = source.read(_AT_ONCE)
-            end = not chunk
-            self._parser.Parse(chunk, end)
-            yield from self.found
-            self.found.clear()
+    def count(self, source: IO[bytes]) -> None:
+        """Raises `TooLarge`, `Invalid`, and ExpatError for what is no XML."""
+        while chunk := source.read(_AT_ONCE):
+            self._parser.Parse(chunk)
+            if self.left < 0:
+                raise TooLarge(
+                    "expected an Excel file with fewer elements, found too many. Send it in several files."
+                )
 
-    def _start(self, name: str, attributes: dict[str, str]) -> None:
-        self._depth += 1
-        if self._depth > _DEEPEST:
-            raise Invalid("expected an Excel file, found one that cannot be read (elements in one another).")
-        if (handler := self._starts.get(name)) is not None:
-            handler(attributes)
+    def _begin(self, name: str, attributes: Sequence[str]) -> None:
+        self.left -= 1 + len(attributes) // 2
+        if name == "row" and "r" in attributes[::2]:
+            self._in_order(attributes[attributes.index("r") + 1])
 
-    def _end(self, name: str) -> None:
-        self._depth -= 1
-        if (handler := self._ends.get(name)) is not None:
-            handler()
-
-    def _listen(self, _: object) -> None:
-        self._parser.CharacterDataHandler = self.text.append
-
-    def _ignore(self) -> None:
-        self._parser.CharacterDataHandler = None
-
-    def _begin_spoken(self, _: object) -> None:
-        """How a text is pronounced, which is no part of it."""
-        self._spoken = len(self.text)
-
-    def _end_spoken(self) -> None:
-        del self.text[self._spoken :]
+    def _in_order(self, number: str) -> None:
+        """What is not, openpyxl would leave out."""
+        before, self._row = self._row, int(float(number))
+        if self._row <= before:
+            raise Invalid(f"expected rows in order, found row {self._row} after row {before}.")
 
 
-def _no_document_type(*_: object) -> None:
-    """Without one there are no entities, which could grow or lead elsewhere."""
-    raise Invalid("expected an Excel file, found one that cannot be read (it has a document type).")
+def _no_entities(*_: object) -> None:
+    """They could grow, or lead elsewhere."""
+    raise Invalid("expected an Excel file, found one that cannot be read (it declares entities).")
 
 
-class _Strings(_Part):
-    def __init__(self) -> None:
-        super().__init__({_ITEM: self._begin}, {_ITEM: self._item})
-
-    def _begin(self, _: object) -> None:
-        self.text.clear()
-
-    def _item(self) -> None:
-        self.found.append("".join(self.text).replace("_x005F_", "_").strip())  # as `_x0041_` is written
-
-
-class _Rows(_Part):
-    """Finds (number, texts of the cells). What is left out in the file counts: rows and cells know their places."""
-
-    def __init__(self, strings: Sequence[str], formats: _Formats, limits: Limits) -> None:
-        super().__init__(
-            {_ROW: self._begin_row, _CELL: self._begin_cell}, {_CELL: self._end_cell, _ROW: self._end_row}
-        )
-        self._strings, self._formats, self._limits = strings, formats, limits
-        self._number, self._column, self._characters = 0, 0, 0
-        self._cells: list[str] = []
-        self._kind, self._style = "n", 0
-
-    def _begin_row(self, attributes: dict[str, str]) -> None:
-        before, self._number = self._number, int(float(attributes.get("r", self._number + 1)))
-        if self._number <= before:
-            raise Invalid(f"expected rows in order, found row {self._number} after row {before}.")
-        self._cells, self._column = [], 0
-
-    def _begin_cell(self, attributes: dict[str, str]) -> None:
-        place = attributes.get("r")
-        if place is None:
-            self._column += 1
-        else:
-            self._column = column_index_from_string(place.rstrip("0123456789"))
-        self._kind, self._style = attributes.get("t", "n"), int(attributes.get("s", 0))
-        self.text.clear()
-
-    def _end_cell(self) -> None:
-        if not self.text:
-            return
-        text = self._meaning("".join(self.text)).strip()
-        if not text:
-            return
-        self._require_within_limits(text)
-        cells = self._cells
-        cells += [""] * (self._column - len(cells))
-        cells[self._column - 1] = text
-
-    def _require_within_limits(self, text: str) -> None:
-        limits, row = self._limits, f"row {self._number}: expected"
-        self._characters += len(text)
-        if self._number > limits.lines:
-            raise TooLarge(f"expected {limits.lines} lines at most, found more. Send them in several files.")
-        if self._column > limits.columns:
-            raise Invalid(f"{row} {limits.columns} columns at most, found {self._column}.")
-        if len(text) > limits.cell:
-            raise Invalid(f"{row} cells of {limits.cell} characters at most, found a longer one.")
-        if self._characters > limits.characters:
+def _rows(sheet: Any, limits: Limits) -> Iterator[tuple[int, list[str]]]:
+    characters = 0
+    rows = sheet.iter_rows(max_row=_LAST_ROW, max_col=limits.columns + 1, values_only=True)
+    for number, values in enumerate(rows, 1):
+        if values.count(None) == len(values):
+            continue
+        used = next(place for place in range(len(values), 0, -1) if values[place - 1] is not None)
+        _require_within_limits(number, values[:used], limits)
+        cells = [written(value) for value in values[:used]]
+        characters += sum(map(len, cells))
+        if characters > limits.characters:
             raise TooLarge(
                 f"expected {limits.characters} characters at most, found more. Send them in several files."
             )
-
-    def _end_row(self) -> None:
-        if self._cells:
-            self.found.append((self._number, self._cells))
-
-    def _meaning(self, text: str) -> str:
-        """What a person sees in a cell, but for the format of numbers and times."""
-        kind = self._kind
-        if kind == "s":
-            return self._strings[int(text)]
-        if kind == "n":
-            return _written(self._of_number(float(text) if _POINT.search(text) else int(text)))
-        if kind == "b":
-            return _written(bool(int(text)))
-        if kind == "d":
-            return _written(from_ISO8601(text))
-        return text
-
-    def _of_number(self, number: float) -> Any:
-        if self._style not in self._formats.times:
-            return number
-        try:
-            return from_excel(number, self._formats.epoch, timedelta=self._style in self._formats.spans)
-        except (OverflowError, ValueError):
-            return "#VALUE!"
+        if any(cells):
+            yield number, cells
 
 
-def _written(value: object) -> str:
-    """A value as a person would write it: dates by year, numbers without an exponent or a needless zero."""
+def _require_within_limits(number: int, values: Sequence[object], limits: Limits) -> None:
+    if number > limits.lines:
+        raise TooLarge(f"expected {limits.lines} lines at most, found more. Send them in several files.")
+    if len(values) > limits.columns:
+        raise Invalid(f"row {number}: expected {limits.columns} columns at most, found more.")
+    long = [value for value in values if isinstance(value, str) and len(value) > limits.cell]
+    if any(len(value.strip()) > limits.cell for value in long):
+        raise Invalid(
+            f"row {number}: expected cells of {limits.cell} characters at most, found a longer one."
+        )
+
+
+def written(value: object) -> str:
+    """A cell as a person would write it: dates by year, numbers without an exponent or a needless zero."""
+    if value is None:
+        return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, datetime):
@@ -251,4 +148,4 @@ def _written(value: object) -> str:
         return value.isoformat()
     if isinstance(value, float):
         return f"{value:.0f}" if value.is_integer() and abs(value) < 1e15 else repr(value)
-    return str(value)
+    return str(value).strip()
