@@ -17,6 +17,7 @@ from typing import IO, Any, Final
 from xml.parsers import expat
 
 import openpyxl
+from openpyxl.utils import get_column_letter
 
 from ifarm.core.errors import Invalid, TooLarge
 
@@ -46,7 +47,7 @@ def rows_of(body: bytes, wanted: str, limits: Limits) -> tuple[str, list[tuple[i
     Formulas are what they were when the file was saved; nothing is carried out. Raises `TooLarge` and `Invalid`; for
     what is no such file, whatever zipfile and openpyxl raise.
     """
-    _require_few_elements(body, limits.elements)
+    _look_through(body, limits)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of styles and extensions that do not matter here
         book = openpyxl.load_workbook(io.BytesIO(body), read_only=True, data_only=True, keep_links=False)
@@ -58,29 +59,31 @@ def rows_of(body: bytes, wanted: str, limits: Limits) -> tuple[str, list[tuple[i
     return chosen.title, list(_rows(chosen, limits))
 
 
-def _require_few_elements(body: bytes, most: int) -> None:
-    """Raises `TooLarge`. What is no XML is no matter here: openpyxl does not read it, or refuses it."""
-    left = most
+def _look_through(body: bytes, limits: Limits) -> None:
+    """Raises `TooLarge` and `Invalid`. What is no XML is no matter here: openpyxl does not read it, or refuses it."""
+    left = limits.elements
     with zipfile.ZipFile(io.BytesIO(body)) as archive:
         for name in archive.namelist():
-            part = _Part(left)
+            part = _Part(left, limits.columns)
             with archive.open(name) as source, contextlib.suppress(expat.ExpatError):
-                part.count(source)
+                part.look_through(source)
             left = part.left
 
 
 class _Part:
-    """Looks through one part of the file before openpyxl does. ``left``: how many elements there may still be."""
+    """One part of the file, before openpyxl reads it. ``left``: how many elements there may still be."""
 
-    def __init__(self, left: int) -> None:
+    def __init__(self, left: int, columns: int) -> None:
         self.left = left
-        self._row = 0
+        self._row, self._columns = 0, columns
+        self._last = _place(get_column_letter(columns))
+        self._far = False  # in a cell of a later column
         self._parser = expat.ParserCreate()
         self._parser.ordered_attributes = True
         self._parser.StartElementHandler = self._begin
         self._parser.EntityDeclHandler = _no_entities
 
-    def count(self, source: IO[bytes]) -> None:
+    def look_through(self, source: IO[bytes]) -> None:
         """Raises `TooLarge`, `Invalid`, and ExpatError for what is no XML."""
         while chunk := source.read(_AT_ONCE):
             self._parser.Parse(chunk)
@@ -91,14 +94,26 @@ class _Part:
 
     def _begin(self, name: str, attributes: Sequence[str]) -> None:
         self.left -= 1 + len(attributes) // 2
-        if name == "row" and "r" in attributes[::2]:
-            self._in_order(attributes[attributes.index("r") + 1])
+        if name in ("row", "c"):
+            where = attributes[attributes.index("r") + 1] if "r" in attributes[::2] else ""
+            if name == "c":
+                self._far = _place(where.rstrip("0123456789")) > self._last
+            elif where:
+                self._in_order(where)
+        elif self._far and name in ("v", "t"):
+            problem = f"expected {self._columns} columns at most, found more"
+            raise Invalid(f"row {self._row}: {problem}." if self._row else f"{problem}.")
 
     def _in_order(self, number: str) -> None:
         """What is not, openpyxl would leave out."""
         before, self._row = self._row, int(float(number))
         if self._row <= before:
             raise Invalid(f"expected rows in order, found row {self._row} after row {before}.")
+
+
+def _place(letters: str) -> tuple[int, str]:
+    """What orders the names of columns: A, Z, AA, BH."""
+    return len(letters), letters
 
 
 def _no_entities(*_: object) -> None:
