@@ -16,6 +16,7 @@ from tests.faults.agent_world import PATIENCE, Servers, World, names, replicated
 from tests.integration.conftest import make_pair
 
 from understudy.agent.agent import AlreadyRunning
+from understudy.engines.base import Severity
 from understudy.engines.postgresql.engine import PostgreSQLEngine
 from understudy.lease import LeaseFile, Phase
 from understudy.model import Failback, RequestKind, Role, Rpo
@@ -124,6 +125,30 @@ async def test_a_switchover_that_cannot_get_quiet_is_rolled_back(world: World) -
     world.pair.sql("a", "INSERT INTO item (name) VALUES ('a still writes')")
     world.ask(RequestKind.SWITCHOVER, "b")
     await world.settled("b")
+
+
+async def test_bounded_needs_no_right_to_set_what_only_zero_sets(world: World) -> None:
+    """`check` asks for no ALTER SYSTEM in `bounded`, and managed providers give none: changes do without."""
+    grant = "ALTER SYSTEM ON PARAMETER synchronous_standby_names"
+    for node in "ab":
+        world.pair.sql(node, f"SET TRANSACTION READ WRITE; REVOKE {grant} FROM understudy", user="postgres")
+    try:
+        engine = PostgreSQLEngine(world.pair.cluster)
+        assert not [f for f in await engine.check() if f.severity is Severity.ERROR]
+        await engine.close()
+        world.ask(RequestKind.SWITCHOVER, "b")
+        await world.settled("b")
+        lease = LeaseFile(world.directory / f"{world.name}.lease")
+        slot = lease.register()
+        slot.enter()
+        world.ask(RequestKind.SWITCHOVER, "a")
+        await world.until(lambda s: s.epoch == 4 and s.plan is None, "rolled back")
+        slot.release()
+        await world.settled("b")
+        world.pair.sql("b", "INSERT INTO item (name) VALUES ('b still writes')")
+    finally:
+        for node in "ab":  # the servers' roles are all tests'
+            world.pair.sql(node, f"SET TRANSACTION READ WRITE; GRANT {grant} TO understudy", user="postgres")
 
 
 @pytest.mark.parametrize("world", [{"rpo": Rpo.ZERO}], indirect=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 
 from understudy.engines.postgresql.fencing import set_sync_names
-from understudy.engines.postgresql.schema import statement
+from understudy.engines.postgresql.schema import link_prefix, statement
 from understudy.engines.postgresql.sessions import ControlConnection, Sessions
 from understudy.errors import EngineError
-from understudy.model import Link, Ticket
+from understudy.model import Link, Rpo, Ticket
 
 _LOOKS_APART = 0.005
 
@@ -34,7 +34,17 @@ async def require_sync(sessions: Sessions, link: Link, ticket: Ticket) -> None:
 
 
 async def relax_sync(sessions: Sessions, node: str, ticket: Ticket) -> None:
-    """Make a node stop waiting for a synchronous standby, also commits that wait now."""
+    """Make a node stop waiting for a synchronous standby, also commits that wait now.
+
+    In `bounded` one that waits for nobody is left alone: the role may lack the right to set it, which `check` asks for
+    in `zero` only and managed providers do not give.
+    """
+    if sessions.cluster.policy.rpo is Rpo.BOUNDED:
+        async with sessions.change(node, ticket, doing="see whom it waits for") as connection:
+            cursor = await connection.execute("SELECT current_setting('synchronous_standby_names')")
+            row = await cursor.fetchone()
+        if not (row and link_prefix(sessions.cluster.name) in row[0]):
+            return
     await set_sync_names(sessions, node, "", ticket)
 
 
