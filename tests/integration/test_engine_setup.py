@@ -236,11 +236,27 @@ async def test_check_never_raises_and_never_shows_a_password(pair: Pair) -> None
         await engine.close()
 
 
+async def test_check_tries_what_applications_connect_with(pair: Pair) -> None:
+    dsn = pair.cluster.node("b").dsn
+    broken = {
+        "dsn is refused": dsn.replace(PASSWORD, "wrong-" + PASSWORD),
+        "dsn leads to another database": pair.cluster.node("a").dsn,
+    }
+    for text, wrong in broken.items():
+        engine = PostgreSQLEngine(changed(pair.cluster, "b", dsn=wrong))
+        result = await engine.check()
+        assert findings(result, Severity.ERROR) == ["b dsn"]
+        assert any(text in f.message for f in result)
+        assert PASSWORD not in str(result)
+        await engine.close()
+
+
 async def test_check_sees_that_replication_dsn_leads_elsewhere(pair: Pair) -> None:
     wrong = changed(pair.cluster, "b", replication_dsn=pair.cluster.node("a").replication_dsn)
     engine = PostgreSQLEngine(wrong)
     assert findings(await engine.check(), Severity.ERROR) == ["b replication_dsn"]
-    same = changed(wrong, "b", admin_dsn=pair.cluster.node("a").admin_dsn)
+    home = pair.cluster.node("a")
+    same = changed(wrong, "b", dsn=home.dsn, admin_dsn=home.admin_dsn)
     twin = PostgreSQLEngine(same)
     assert findings(await twin.check(), Severity.ERROR) == ["b two databases"]
     for each in (engine, twin):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -13,7 +14,7 @@ from psycopg.rows import class_row
 from understudy.engines.base import Finding, Severity
 from understudy.engines.postgresql.rules import RULES
 from understudy.engines.postgresql.schema import describe, describe_difference
-from understudy.engines.postgresql.sessions import ControlConnection, Sessions, masked
+from understudy.engines.postgresql.sessions import Sessions, masked
 from understudy.errors import EngineError
 from understudy.model import Node, Rpo
 
@@ -80,17 +81,37 @@ async def _node(sessions: Sessions, node: Node) -> _Seen:
             schema = tuple(await describe(connection))
     except EngineError as error:
         return _Seen(findings=[_finding(node.name, "connection", Severity.ERROR, str(error))])
-    findings.append(await _replication(sessions, node, database))
+    findings += [await _application(sessions, node, database), await _replication(sessions, node, database)]
     return _Seen(findings=findings, database=database, schema=schema)
 
 
-async def _database(connection: ControlConnection) -> _Database:
+async def _database(connection: psycopg.AsyncConnection[Any]) -> _Database:
     cursor = connection.cursor(row_factory=class_row(_Database))
     await cursor.execute(_DATABASE)
     found = await cursor.fetchone()
     if found is None:
         raise EngineError("the server does not know the database of its own session")
     return found
+
+
+async def _application(sessions: Sessions, node: Node, database: _Database) -> Finding:
+    """Whether dsn leads applications to the same database. A change of primary is a bad moment to learn that."""
+    subject = "dsn"
+    mend = "correct dsn, the password of its role, or pg_hba.conf"
+    try:
+        async with asyncio.timeout(sessions.cluster.policy.connect_timeout):
+            connection = await psycopg.AsyncConnection.connect(node.dsn, autocommit=True)
+            async with connection:
+                found = await _database(connection)
+    except TimeoutError:
+        return _finding(node.name, subject, Severity.ERROR, "no answer on dsn", mend)
+    except psycopg.Error as error:
+        text = f"dsn is refused: {masked(str(error), sessions.cluster)}"
+        return _finding(node.name, subject, Severity.ERROR, text, mend)
+    if (found.system, found.oid) != (database.system, database.oid):
+        text = "dsn leads to another database than admin_dsn"
+        return _finding(node.name, subject, Severity.ERROR, text, "correct the DSNs of this node")
+    return _finding(node.name, subject, Severity.OK, "answers")
 
 
 async def _replication(sessions: Sessions, node: Node, database: _Database) -> Finding:
