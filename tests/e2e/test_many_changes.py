@@ -208,6 +208,7 @@ def one_change(file: LeaseFile, host: Host, epoch: int) -> None:
     host.slot.leave(tag)
 
 
+@pytest.mark.slow
 def test_ten_thousand_changes_leave_nothing_behind(tmp_path: Path, cluster: Cluster) -> None:
     """In a process of its own: nothing of other tests opens or closes anything in it meanwhile."""
     process = multiprocessing.get_context("spawn").Process(target=_ten_thousand, args=(tmp_path, cluster))

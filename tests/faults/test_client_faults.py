@@ -272,7 +272,7 @@ while True:
 """
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGSTOP, marks=pytest.mark.slow)])
 def test_writes_go_on_without_the_agent(world: World, how: signal.Signals) -> None:
     """Kill or freeze the agent: for three times the lease's life not one write fails."""
     agent = subprocess.Popen([sys.executable, "-c", _AGENT, str(world.file.path)], stdout=subprocess.PIPE)

@@ -25,8 +25,6 @@ QUICK = {
     (Rpo.ZERO, PlanKind.FAILOVER, Step.STOP_APPLY, Fault.KILL_AFTER),
     (Rpo.ZERO, PlanKind.SWITCHOVER, Step.FENCE, Fault.CRASH_A),
     (Rpo.BOUNDED, PlanKind.SWITCHOVER, Step.PROMOTE, Fault.STOP_AFTER),
-    (Rpo.BOUNDED, PlanKind.SWITCHOVER, Step.STOP_APPLY, Fault.CRASH_B),
-    (Rpo.BOUNDED, PlanKind.REJOIN, Step.REWIND, Fault.KILL_AFTER),
     (Rpo.BOUNDED, PlanKind.REJOIN, Step.CATCH_UP, Fault.CRASH_A),
 }
 

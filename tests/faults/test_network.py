@@ -207,7 +207,7 @@ async def test_a_primary_that_cannot_be_reached_is_replaced_and_follows(
             assert not rescued(world)
 
 
-@pytest.mark.parametrize("closed", ["client", "server"])
+@pytest.mark.parametrize("closed", [pytest.param("client", marks=pytest.mark.slow), "server"])
 async def test_half_open_connections_are_no_failover(
     servers: Servers, healed: None, proxy: FaultProxy, tmp_path: Path, closed: str
 ) -> None:

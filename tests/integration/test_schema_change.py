@@ -60,6 +60,7 @@ async def test_a_standby_that_falls_silent_while_it_is_waited_for(
         assert session.ask("SELECT 1") == [(1,)]
 
 
+@pytest.mark.slow
 async def test_a_standby_that_falls_silent_in_the_middle_of_a_statement(
     pair: Pair, engine: PostgreSQLEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -101,6 +101,7 @@ def test_while_somebody_is_there_it_goes_on(host: Host) -> None:
     assert watchers() == 1
 
 
+@pytest.mark.slow
 def test_coming_and_going_leaves_nobody_unheard(host: Host) -> None:
     """Many times in the very moment in which the watcher leaves."""
     host.start()
