@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -18,6 +18,7 @@ from understudy.engines.postgresql.sessions import Sessions, masked
 from understudy.errors import EngineError
 from understudy.model import Node, Rpo
 
+_Answer = TypeVar("_Answer")
 _DATABASE = """
     SELECT (SELECT system_identifier::text FROM pg_control_system()) AS system, d.oid::bigint AS oid,
            d.datname::text AS name, pg_encoding_to_char(d.encoding)::text AS encoding,
@@ -97,17 +98,10 @@ async def _database(connection: psycopg.AsyncConnection[Any]) -> _Database:
 async def _application(sessions: Sessions, node: Node, database: _Database) -> Finding:
     """Whether dsn leads applications to the same database. A change of primary is a bad moment to learn that."""
     subject = "dsn"
-    mend = "correct dsn, the password of its role, or pg_hba.conf"
-    try:
-        async with asyncio.timeout(sessions.cluster.policy.connect_timeout):
-            connection = await psycopg.AsyncConnection.connect(node.dsn, autocommit=True)
-            async with connection:
-                found = await _database(connection)
-    except TimeoutError:
-        return _finding(node.name, subject, Severity.ERROR, "no answer on dsn", mend)
-    except psycopg.Error as error:
-        text = f"dsn is refused: {masked(str(error), sessions.cluster)}"
-        return _finding(node.name, subject, Severity.ERROR, text, mend)
+    found = await _asked(sessions, subject, node.dsn, _database)
+    if isinstance(found, str):
+        mend = "correct dsn, the password of its role, or pg_hba.conf"
+        return _finding(node.name, subject, Severity.ERROR, found, mend)
     if (found.system, found.oid) != (database.system, database.oid):
         text = "dsn leads to another database than admin_dsn"
         return _finding(node.name, subject, Severity.ERROR, text, "correct the DSNs of this node")
@@ -121,27 +115,42 @@ async def _replication(sessions: Sessions, node: Node, database: _Database) -> F
     mend = "pg_hba.conf: a line for this role and database with method scram-sha-256; and correct the DSN"
     parameters = dict(conninfo_to_dict(node.replication_dsn)) | {"replication": "database"}
     parameters.pop("options", None)
-    try:
-        async with asyncio.timeout(sessions.cluster.policy.connect_timeout):
-            connection = await psycopg.AsyncConnection.connect(
-                make_conninfo("", **parameters), autocommit=True
-            )
-            async with connection:
-                cursor = await connection.execute("IDENTIFY_SYSTEM")
-                row = await cursor.fetchone()
-                with_password = connection.pgconn.used_password
-    except TimeoutError:
-        return _finding(node.name, subject, Severity.ERROR, "no answer on replication_dsn", mend)
-    except psycopg.Error as error:
-        text = f"replication_dsn is refused: {masked(str(error), sessions.cluster)}"
-        return _finding(node.name, subject, Severity.ERROR, text, mend)
-    if row is None or str(row[0]) != database.system or row[3] != database.name:
+    found = await _asked(sessions, subject, make_conninfo("", **parameters), _system)
+    if isinstance(found, str):
+        return _finding(node.name, subject, Severity.ERROR, found, mend)
+    system, name, with_password = found
+    if (system, name) != (database.system, database.name):
         text = "replication_dsn leads to another database than admin_dsn"
         return _finding(node.name, subject, Severity.ERROR, text, "correct the DSNs of this node")
     if not with_password:
         text = "the server asked for no password; a subscription of a plain role must log in with one"
         return _finding(node.name, subject, Severity.ERROR, text, mend)
     return _finding(node.name, subject, Severity.OK, "answers, with a password, seen from here")
+
+
+async def _system(connection: psycopg.AsyncConnection[Any]) -> tuple[str, str, bool]:
+    """System identifier and database behind a replication connection, and whether it took a password."""
+    cursor = await connection.execute("IDENTIFY_SYSTEM")
+    row = await cursor.fetchone() or ("", "", "", "")
+    return str(row[0]), str(row[3]), connection.pgconn.used_password
+
+
+async def _asked(
+    sessions: Sessions,
+    subject: str,
+    dsn: str,
+    question: Callable[[psycopg.AsyncConnection[Any]], Awaitable[_Answer]],
+) -> _Answer | str:
+    """What a connection of its own was answered, or a sentence on why there was no answer."""
+    try:
+        async with asyncio.timeout(sessions.cluster.policy.connect_timeout):
+            connection = await psycopg.AsyncConnection.connect(dsn, autocommit=True)
+            async with connection:
+                return await question(connection)
+    except TimeoutError:
+        return f"no answer on {subject}"
+    except psycopg.Error as error:
+        return f"{subject} is refused: {masked(str(error), sessions.cluster)}"
 
 
 def _both(nodes: Sequence[Node], left: _Database, right: _Database) -> list[Finding]:
